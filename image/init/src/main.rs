@@ -1,0 +1,2 @@
+//! The guest supervisor.
+fn main() {}

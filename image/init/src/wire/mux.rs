@@ -1,0 +1,1 @@
+//! Streams with flow control over one byte stream.

@@ -1,0 +1,240 @@
+//! The words of the wire: a hello of fixed shape, then typed frames in a small, stable encoding (postcard).
+//!
+//! The host opens the stream [`Open::Control`] first. Every stream starts with an [`Open`] that says what it is. An
+//! unknown or malformed frame is an error, never skipped.
+
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use std::io;
+use std::net::IpAddr;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+
+/// The version of everything in this module and in [`super::mux`]. Any change to either raises it.
+pub const VERSION: u16 = 1;
+
+/// What both sides send first: eight letters, the version, and reserved zeroes.
+pub const HELLO_LEN: usize = 16;
+
+/// The largest frame that the host accepts from the guest, in bytes.
+pub const MAX_TO_HOST: usize = 64 << 10;
+/// The largest frame that the guest accepts from the host, in bytes: arguments and environment may be 2 MiB each.
+pub const MAX_TO_GUEST: usize = 8 << 20;
+
+const MAGIC: &[u8; 8] = b"vmclaude";
+
+/// Our hello.
+pub fn hello() -> [u8; HELLO_LEN] {
+    let mut bytes = [0; HELLO_LEN];
+    bytes[..8].copy_from_slice(MAGIC);
+    bytes[8..10].copy_from_slice(&VERSION.to_le_bytes());
+    bytes
+}
+
+/// The version in a hello.
+///
+/// # Errors
+/// When the bytes are no hello.
+pub fn version_of(hello: &[u8; HELLO_LEN]) -> io::Result<u16> {
+    if &hello[..8] != MAGIC {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "the other side does not speak vmclaude's wire"));
+    }
+    Ok(u16::from_le_bytes([hello[8], hello[9]]))
+}
+
+/// What a new stream is: the first bytes on it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Open {
+    /// [`ToGuest`] and [`ToHost`] frames; opened by the host, once.
+    Control,
+    /// Bytes of the terminal, both ways; opened by the host.
+    Terminal,
+    /// Bytes for a stdin that is not a terminal; opened by the host, ended by a half-close.
+    Stdin,
+    /// Bytes of a stdout that is not a terminal; opened by the host, written by the guest.
+    Stdout,
+    /// Bytes of a stderr that is not a terminal; opened by the host, written by the guest.
+    Stderr,
+    /// A connection that the guest wants to make; answered by one [`Dialled`] frame, then raw bytes.
+    Dial(Target),
+}
+
+/// Where a guest's connection wants to go.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Target {
+    /// A name, which the host resolves.
+    Name(String, u16),
+    /// An address.
+    Addr(IpAddr, u16),
+}
+
+/// The host's answer to [`Open::Dial`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Dialled {
+    /// Connected: raw bytes follow.
+    Ok,
+    /// The host's rules forbid this destination.
+    Forbidden,
+    /// The name does not resolve.
+    NoSuchName,
+    /// The destination refused the connection.
+    Refused,
+    /// No route, or no answer in time.
+    Unreachable,
+}
+
+/// Host to guest, on the control stream.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ToGuest {
+    /// What to run. Sent once, first.
+    Start(Box<Start>),
+    /// A signal for the command.
+    Signal(Signal),
+    /// The host's terminal has a new size.
+    Resize(WinSize),
+    /// The host has everything and knows the end: power off.
+    ExitAck,
+}
+
+/// Guest to host, on the control stream.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ToHost {
+    /// The command runs.
+    Started,
+    /// The command was stopped by a signal.
+    Stopped(Signal),
+    /// The command is gone and all of its output was sent.
+    Exit(Ended),
+    /// The guest cannot do what it was asked to do: the reason, for a person.
+    Failed(String),
+    /// A line for the session's log.
+    Log(String),
+}
+
+/// Everything that the guest needs to know to run one command.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Start {
+    /// Program and arguments.
+    pub argv: Vec<Vec<u8>>,
+    /// The whole environment: names and values.
+    pub env: Vec<(Vec<u8>, Vec<u8>)>,
+    /// Where the command starts.
+    pub cwd: Vec<u8>,
+    /// User and group id of the command.
+    pub user: (u32, u32),
+    /// What stdin, stdout and stderr are.
+    pub stdio: [Stdio; 3],
+    /// The size of the terminal; `None`: no controlling terminal.
+    pub terminal: Option<WinSize>,
+    /// Directories of the share to bind: (name in the share, path in the guest, writable).
+    pub binds: Vec<(String, Vec<u8>, bool)>,
+    /// Links to make: (where, to what).
+    pub links: Vec<(Vec<u8>, Vec<u8>)>,
+    /// Ports on the guest's loopback that lead to the same local address on the host.
+    pub forwards: Vec<(IpAddr, u16)>,
+    /// Fresh random bytes from the host for the guest's generator.
+    pub seed: Vec<u8>,
+    /// The time: seconds and nanoseconds since 1970.
+    pub now: (u64, u32),
+}
+
+/// What one of the three standard streams is in the guest: the same as on the host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Stdio {
+    /// The terminal.
+    Terminal,
+    /// A pipe, carried by a stream of its own.
+    Pipe,
+    /// `/dev/null`.
+    Null,
+    /// Closed.
+    Closed,
+}
+
+/// A terminal's size in characters and pixels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct WinSize {
+    /// Rows of characters.
+    pub rows: u16,
+    /// Columns of characters.
+    pub cols: u16,
+    /// Width in pixels; 0: unknown.
+    pub width: u16,
+    /// Height in pixels; 0: unknown.
+    pub height: u16,
+}
+
+/// How the command ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Ended {
+    /// It exited.
+    Code(u8),
+    /// A signal killed it.
+    Signal(Signal),
+    /// There is no such program: the name.
+    NotFound(String),
+    /// The program cannot be executed: the reason.
+    NotExecutable(String),
+}
+
+/// A signal by name; numbers differ between systems.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Signal {
+    /// The name with SIG, such as `SIGTERM`; for one that has none, such as a real-time signal, empty.
+    pub name: String,
+    /// The number on the side that sent this, for a name that the other side does not know.
+    pub number: u8,
+}
+
+/// Encodes one frame: its length (u32, little endian), then its bytes.
+///
+/// # Errors
+/// When it cannot be encoded (a length that does not fit; never for the types above).
+pub fn encode<T: Serialize>(frame: &T) -> io::Result<Vec<u8>> {
+    let mut bytes = vec![0; 4];
+    bytes = postcard::to_extend(frame, bytes).map_err(invalid)?;
+    let len = u32::try_from(bytes.len() - 4).map_err(invalid)?;
+    bytes[..4].copy_from_slice(&len.to_le_bytes());
+    Ok(bytes)
+}
+
+/// Decodes the bytes of one frame, without their length.
+///
+/// # Errors
+/// When they are not exactly one `T`.
+pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> io::Result<T> {
+    match postcard::take_from_bytes(bytes).map_err(invalid)? {
+        (frame, []) => Ok(frame),
+        _ => Err(invalid("bytes behind the end of a frame")),
+    }
+}
+
+/// Writes one frame.
+///
+/// # Errors
+/// The stream's.
+pub async fn send<T: Serialize>(to: &mut (impl AsyncWrite + Unpin), frame: &T) -> io::Result<()> {
+    to.write_all(&encode(frame)?).await?;
+    to.flush().await
+}
+
+/// Reads one frame; `None` when the stream ended before it.
+///
+/// # Errors
+/// When the stream fails or ends inside a frame, and when the frame is longer than `max` or malformed.
+pub async fn receive<T: DeserializeOwned>(from: &mut (impl AsyncRead + Unpin), max: usize) -> io::Result<Option<T>> {
+    let mut len = [0; 4];
+    if from.read(&mut len[..1]).await? == 0 {
+        return Ok(None);
+    }
+    from.read_exact(&mut len[1..]).await?;
+    let len = u32::from_le_bytes(len) as usize;
+    if len > max {
+        return Err(invalid("a frame that is too long"));
+    }
+    let mut bytes = vec![0; len];
+    from.read_exact(&mut bytes).await?;
+    decode(&bytes).map(Some)
+}
+
+fn invalid(why: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, why)
+}

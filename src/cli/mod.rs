@@ -1,0 +1,57 @@
+//! One file per verb; this one sends each invocation to its verb.
+
+pub mod args;
+
+use crate::error::{Failure, Result};
+use crate::exit::{Exit, USAGE};
+use crate::host::{Host, Name};
+use crate::report;
+use args::{Container, Verb, Vmclaude};
+use clap::{CommandFactory, Parser};
+use std::ffi::OsString;
+
+/// Runs this invocation to its end.
+///
+/// # Errors
+/// The verb's failure, still to be shown.
+pub fn run(host: &Host) -> Result<Exit> {
+    match host.name {
+        Name::Container => match parse::<Container>("vmclaude-container", &host.args)? {
+            Ok(c) => crate::run::command(host, &c.flags, c.command),
+            Err(exit) => Ok(exit),
+        },
+        Name::Vmclaude if is_verb(host.args.first()) => match parse::<Vmclaude>("vmclaude", &host.args)? {
+            Ok(v) => verb(host, v.verb),
+            Err(exit) => Ok(exit),
+        },
+        Name::Vmclaude => crate::run::claude(host, &args::RunFlags::default(), host.args.clone()),
+    }
+}
+
+fn verb(host: &Host, verb: Verb) -> Result<Exit> {
+    match verb {
+        Verb::Run(r) => crate::run::claude(host, &r.flags, r.args),
+        _ => Err(Failure::usage("not there yet")),
+    }
+}
+
+/// Whether the first word is one of our verbs; `help` is clap's.
+fn is_verb(word: Option<&OsString>) -> bool {
+    let Some(word) = word.and_then(|w| w.to_str()) else { return false };
+    word == "help" || Vmclaude::command().get_subcommands().any(|c| c.get_name() == word)
+}
+
+/// The parsed words, or the exit of a printed help text.
+fn parse<T: Parser>(name: &str, words: &[OsString]) -> Result<Result<T, Exit>> {
+    match T::try_parse_from(std::iter::once(OsString::from(name)).chain(words.iter().cloned())) {
+        Ok(parsed) => Ok(Ok(parsed)),
+        Err(e) if !e.use_stderr() => {
+            report::help(&e)?;
+            Ok(Err(Exit::OK))
+        }
+        Err(e) => {
+            report::help(&e)?;
+            Ok(Err(Exit::Code(USAGE)))
+        }
+    }
+}

@@ -1,0 +1,147 @@
+//! Files as we keep them: private, replaced atomically, changed under a lock. Every error names the path.
+
+use crate::error::{Context, Failure, Result};
+use nix::fcntl::{Flock, FlockArg};
+use std::fs::{DirBuilder, File, OpenOptions};
+use std::io::Write;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::path::Path;
+
+/// Creates `dir` and its missing parents with mode 0700, and refuses one that is not ours or that others may write.
+///
+/// # Errors
+/// When it cannot be created, belongs to somebody else, or is writable by group or others.
+pub fn private_dir(dir: &Path) -> Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(dir).what(|| format!("cannot create {}", dir.display()))?;
+    let meta = std::fs::symlink_metadata(dir).what(|| format!("cannot look at {}", dir.display()))?;
+    check_private(dir, &meta)
+}
+
+/// Refuses a file or directory that is not ours or that group or others may write.
+///
+/// # Errors
+/// Exit 78, naming the command that mends it.
+pub fn check_private(path: &Path, meta: &std::fs::Metadata) -> Result<()> {
+    let me = nix::unistd::geteuid().as_raw();
+    if meta.uid() != me {
+        return Err(Failure::refused(format!("{} is not yours", path.display()))
+            .because(format!("it belongs to user {} and you are user {me}", meta.uid()))
+            .next(format!("sudo chown -R {me} {}", quoted(path))));
+    }
+    if meta.mode() & 0o022 != 0 {
+        return Err(Failure::refused(format!("{} can be written by others", path.display()))
+            .because(format!("its mode is {:04o}", meta.mode() & 0o7777))
+            .next(format!("chmod go-w {}", quoted(path))));
+    }
+    Ok(())
+}
+
+/// Replaces `path` by a file with these bytes and mode: written aside, flushed to disk, renamed.
+///
+/// # Errors
+/// Any step's, naming the path; the old file is then untouched.
+pub fn write_atomic(path: &Path, bytes: &[u8], mode: u32) -> Result<()> {
+    let what = || format!("cannot write {}", path.display());
+    let dir = path.parent().unwrap_or(Path::new("/"));
+    let mut aside = tempfile::Builder::new().prefix(".vmclaude-").tempfile_in(dir).what(what)?;
+    aside.write_all(bytes).what(what)?;
+    aside.as_file().set_permissions(std::fs::Permissions::from_mode(mode)).what(what)?;
+    aside.as_file().sync_all().what(what)?;
+    aside.persist(path).map_err(|e| e.error).what(what)?;
+    sync_dir(dir).what(what)
+}
+
+/// Makes the names inside `dir` as durable as their contents.
+pub fn sync_dir(dir: &Path) -> std::io::Result<()> {
+    File::open(dir)?.sync_all()
+}
+
+/// An exclusive lock on a file of its own, held until dropped.
+pub struct Lock(#[allow(dead_code)] Flock<File>);
+
+/// Waits for the exclusive lock `path` (created when missing, never removed).
+///
+/// # Errors
+/// When the file cannot be opened or locked.
+pub fn lock(path: &Path) -> Result<Lock> {
+    let file = open_lock(path)?;
+    Flock::lock(file, FlockArg::LockExclusive)
+        .map(Lock)
+        .map_err(|(_, e)| e)
+        .what(|| format!("cannot lock {}", path.display()))
+}
+
+/// The exclusive lock `path` if nobody holds it, `None` if somebody does.
+///
+/// # Errors
+/// When the file cannot be opened.
+pub fn try_lock(path: &Path) -> Result<Option<Lock>> {
+    let file = open_lock(path)?;
+    Ok(Flock::lock(file, FlockArg::LockExclusiveNonblock).ok().map(Lock))
+}
+
+fn open_lock(path: &Path) -> Result<File> {
+    OpenOptions::new()
+        .create(true)
+        .write(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(path)
+        .what(|| format!("cannot open the lock {}", path.display()))
+}
+
+/// A path as a word for a POSIX shell, for commands that we print.
+pub fn quoted(path: &Path) -> String {
+    let text = path.to_string_lossy();
+    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+@%:,=".contains(c);
+    if !text.is_empty() && text.chars().all(plain) {
+        return text.into_owned();
+    }
+    format!("'{}'", text.replace('\'', r"'\''"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_write_replaces_the_file_and_sets_its_mode() -> Result<()> {
+        let dir = tempfile::tempdir().what(|| "tempdir")?;
+        let path = dir.path().join("f");
+        write_atomic(&path, b"one", 0o600)?;
+        write_atomic(&path, b"two", 0o640)?;
+        assert_eq!(std::fs::read(&path).what(|| "read")?, b"two");
+        assert_eq!(std::fs::metadata(&path).what(|| "stat")?.mode() & 0o777, 0o640);
+        assert_eq!(std::fs::read_dir(dir.path()).what(|| "list")?.count(), 1, "nothing is left aside");
+        Ok(())
+    }
+
+    #[test]
+    fn a_directory_that_others_may_write_is_refused() -> Result<()> {
+        let dir = tempfile::tempdir().what(|| "tempdir")?;
+        let open = dir.path().join("open");
+        private_dir(&open)?;
+        std::fs::set_permissions(&open, std::fs::Permissions::from_mode(0o770)).what(|| "chmod")?;
+        let refused = private_dir(&open).expect_err("writable by the group");
+        assert_eq!(refused.code, crate::exit::REFUSED);
+        assert!(refused.next.expect("a command").starts_with("chmod go-w "));
+        Ok(())
+    }
+
+    #[test]
+    fn a_lock_is_held_until_dropped() -> Result<()> {
+        let dir = tempfile::tempdir().what(|| "tempdir")?;
+        let path = dir.path().join("lock");
+        let held = lock(&path)?;
+        assert!(try_lock(&path)?.is_none());
+        drop(held);
+        assert!(try_lock(&path)?.is_some());
+        Ok(())
+    }
+
+    #[test]
+    fn paths_are_quoted_only_when_they_must_be() {
+        assert_eq!(quoted(Path::new("/a/b-c.d")), "/a/b-c.d");
+        assert_eq!(quoted(Path::new("/a b/it's")), r"'/a b/it'\''s'");
+    }
+}

@@ -1,0 +1,150 @@
+//! The facts about this machine and this process, read once. Everything else takes them as values.
+
+use crate::error::{Failure, Result};
+use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
+use std::io::IsTerminal;
+use std::path::{Path, PathBuf};
+
+/// Which program we were started as (the last component of `argv[0]`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Name {
+    /// `vmclaude`: verbs of ours, anything else goes to Claude.
+    Vmclaude,
+    /// `vmclaude-container`: any command in the VM.
+    Container,
+}
+
+/// Directories that are ours. All absolute.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Dirs {
+    /// Registry, shims, hook files, records of running sessions: private, outside every tree.
+    pub state: PathBuf,
+    /// Images: large, rebuilt by `vmclaude image build`.
+    pub data: PathBuf,
+    /// `config.toml`.
+    pub config: PathBuf,
+    /// What may be deleted at any time: downloads, verdicts about KVM.
+    pub cache: PathBuf,
+    /// The guest's home, `~/.vm-claude`.
+    pub guest_home: PathBuf,
+}
+
+/// The facts. Built by [`Host::capture`] once in `main`, by hand in tests.
+#[derive(Debug, Clone)]
+pub struct Host {
+    /// Which of our names we were started as.
+    pub name: Name,
+    /// Arguments after `argv[0]`.
+    pub args: Vec<OsString>,
+    /// The environment.
+    pub env: BTreeMap<OsString, OsString>,
+    /// The physical current directory; `None` when it was deleted or cannot be read.
+    pub cwd: Option<PathBuf>,
+    /// Effective user id.
+    pub uid: u32,
+    /// Effective group id.
+    pub gid: u32,
+    /// The user's home directory.
+    pub home: PathBuf,
+    /// This program's own file.
+    pub exe: PathBuf,
+    /// Whether stdin, stdout and stderr are terminals.
+    pub tty: [bool; 3],
+    /// Processors that this process may use.
+    pub cores: u32,
+    /// Main memory in bytes.
+    pub memory: u64,
+    /// Directories that are ours.
+    pub dirs: Dirs,
+}
+
+impl Host {
+    /// Reads the facts from the process and the system.
+    ///
+    /// # Errors
+    /// When there is no home directory or no path to our own program.
+    #[allow(clippy::disallowed_methods)] // the one place that may
+    pub fn capture() -> Result<Host> {
+        let mut args = std::env::args_os();
+        let name = match args.next().as_deref().map(Path::new).and_then(Path::file_name) {
+            Some(n) if n == OsStr::new("vmclaude-container") => Name::Container,
+            _ => Name::Vmclaude,
+        };
+        let home = directories::BaseDirs::new()
+            .map(|b| b.home_dir().to_path_buf())
+            .ok_or_else(|| Failure::new("cannot find your home directory").next("export HOME=/path/to/your/home"))?;
+        let exe = std::env::current_exe().map_err(|e| Failure::new("cannot find my own program file").because(e))?;
+        Ok(Host {
+            name,
+            args: args.collect(),
+            env: std::env::vars_os().collect(),
+            cwd: std::env::current_dir().ok(),
+            uid: nix::unistd::geteuid().as_raw(),
+            gid: nix::unistd::getegid().as_raw(),
+            exe,
+            tty: [std::io::stdin().is_terminal(), std::io::stdout().is_terminal(), std::io::stderr().is_terminal()],
+            cores: std::thread::available_parallelism().map_or(1, |n| u32::try_from(n.get()).unwrap_or(1)),
+            memory: memory(),
+            dirs: Dirs::of(&home)?,
+            home,
+        })
+    }
+
+    /// A variable as text; `None` when unset or not UTF-8.
+    pub fn var(&self, name: &str) -> Option<&str> {
+        self.env.get(OsStr::new(name)).and_then(|v| v.to_str())
+    }
+}
+
+impl Dirs {
+    fn of(home: &Path) -> Result<Dirs> {
+        let base = directories::ProjectDirs::from("", "", "vmclaude")
+            .ok_or_else(|| Failure::new("cannot find your home directory").next("export HOME=/path/to/your/home"))?;
+        let data = base.data_dir().to_path_buf();
+        Ok(Dirs {
+            // macOS has no state directory of its own.
+            state: base.state_dir().map_or_else(|| data.join("state"), Path::to_path_buf),
+            config: base.config_dir().to_path_buf(),
+            cache: base.cache_dir().to_path_buf(),
+            guest_home: home.join(".vm-claude"),
+            data,
+        })
+    }
+
+    /// The user's settings.
+    pub fn config_file(&self) -> PathBuf {
+        self.config.join("config.toml")
+    }
+
+    /// One directory per running session.
+    pub fn runs(&self) -> PathBuf {
+        self.state.join("run")
+    }
+
+    /// One directory per built image.
+    pub fn images(&self) -> PathBuf {
+        self.data.join("images")
+    }
+}
+
+#[cfg(target_os = "linux")]
+fn memory() -> u64 {
+    let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let kib = text
+        .lines()
+        .find_map(|l| l.strip_prefix("MemTotal:"))
+        .and_then(|l| l.split_whitespace().next()?.parse::<u64>().ok());
+    kib.map_or(4 << 30, |k| k << 10)
+}
+
+#[cfg(target_os = "macos")]
+fn memory() -> u64 {
+    let mut bytes = 0u64;
+    let mut len = size_of::<u64>();
+    // SAFETY: the name is a C string, the buffer is a u64 of the length that `len` says.
+    let rc = unsafe {
+        libc::sysctlbyname(c"hw.memsize".as_ptr(), (&raw mut bytes).cast(), &raw mut len, std::ptr::null_mut(), 0)
+    };
+    if rc == 0 { bytes } else { 4 << 30 }
+}

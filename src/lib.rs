@@ -1,0 +1,15 @@
+//! `vmclaude`: Claude Code in a throw-away virtual machine, as if it ran here.
+//!
+//! Modules in layer order; imports point to the same or an earlier line only (`tests/layers.rs`).
+
+// 0: words
+pub mod error;
+pub mod exit;
+pub mod files;
+pub mod host;
+// 1: decisions, pure
+pub mod plan;
+// 4: flows and words for people
+pub mod cli;
+pub mod report;
+pub mod run;

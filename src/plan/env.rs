@@ -1,0 +1,1 @@
+//! Which environment variables cross, and why each does.

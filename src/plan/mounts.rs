@@ -1,0 +1,1 @@
+//! Which host directories the guest sees, and which are refused.

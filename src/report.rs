@@ -1,0 +1,38 @@
+//! The only printer. Data goes to stdout, words for people to stderr, and a closed pipe is not an error of ours.
+#![allow(clippy::print_stdout, clippy::print_stderr)]
+
+use crate::error::{Failure, Result};
+use std::io::Write;
+
+/// Shows a failure on stderr.
+pub fn failure(failure: &Failure) {
+    let _ = writeln!(std::io::stderr(), "{failure}");
+}
+
+/// One line for people on stderr.
+pub fn note(text: &str) {
+    let _ = writeln!(std::io::stderr(), "vmclaude: {text}");
+}
+
+/// Data on stdout, as it is.
+///
+/// # Errors
+/// When stdout cannot be written; a reader that went away is success.
+pub fn data(text: &str) -> Result<()> {
+    let mut out = std::io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(e) if e.kind() != std::io::ErrorKind::BrokenPipe => Err(Failure::new("cannot write to stdout").because(e)),
+        _ => Ok(()),
+    }
+}
+
+/// Help and usage errors as clap words them, on the stream that clap chooses.
+///
+/// # Errors
+/// When that stream cannot be written.
+pub fn help(text: &clap::Error) -> Result<()> {
+    match text.print() {
+        Err(e) if e.kind() != std::io::ErrorKind::BrokenPipe => Err(Failure::new("cannot print the help").because(e)),
+        _ => Ok(()),
+    }
+}
