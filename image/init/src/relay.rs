@@ -17,7 +17,9 @@ impl Async {
         let fd: OwnedFd = fd.into();
         let flags = nix::fcntl::OFlag::from_bits_retain(nix::fcntl::fcntl(&fd, nix::fcntl::FcntlArg::F_GETFL)?);
         nix::fcntl::fcntl(&fd, nix::fcntl::FcntlArg::F_SETFL(flags | nix::fcntl::OFlag::O_NONBLOCK))?;
-        AsyncFd::register(File::from(fd)).map(Async).map_err(|e| e.into_parts().1)
+        // SAFETY: a File gives the same descriptor for as long as it lives, and AsyncFd owns it.
+        let registered = unsafe { AsyncFd::register(File::from(fd)) };
+        registered.map(Async).map_err(|e| e.into_parts().1)
     }
 }
 

@@ -1,0 +1,4 @@
+//! From a plan to the processes that carry it out. Pure: nothing here starts or reads anything.
+
+pub mod launch;
+pub mod qemu;
