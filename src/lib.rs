@@ -9,6 +9,11 @@ pub mod files;
 pub mod host;
 // 1: decisions, pure
 pub mod plan;
+pub mod settings;
+// 2: foreign syntax, pure
+pub mod engine;
+// 3: effects
+pub mod session;
 // 4: flows and words for people
 pub mod cli;
 pub mod report;

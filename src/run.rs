@@ -1,9 +1,13 @@
 //! One invocation, top to bottom.
 
 use crate::cli::args::RunFlags;
+use crate::engine::launch::Launch;
+use crate::engine::qemu::{self, Accel, Files, Machine};
 use crate::error::{Failure, Result};
 use crate::exit::Exit;
 use crate::host::Host;
+use crate::plan::{Place, Plan};
+use crate::{session, settings};
 use std::ffi::OsString;
 
 /// Runs Claude in a VM for the current directory.
@@ -18,6 +22,24 @@ pub fn claude(host: &Host, flags: &RunFlags, args: Vec<OsString>) -> Result<Exit
 ///
 /// # Errors
 /// When the VM cannot be started or was lost.
-pub fn command(_host: &Host, _flags: &RunFlags, _argv: Vec<OsString>) -> Result<Exit> {
-    Err(Failure::new("not there yet"))
+pub fn command(host: &Host, flags: &RunFlags, argv: Vec<OsString>) -> Result<Exit> {
+    let settings = settings::load(host)?;
+    let root = host.cwd.clone().ok_or_else(|| Failure::refused("the current directory is gone").next("cd"))?;
+    let mut plan = Plan::new(host, &settings, &Place { root, rest: "".into() }, argv, &flags.allow_host);
+    plan.mounts.clear();
+    let dir = std::path::Path::new("/tmp/proto/img");
+    let machine = Machine {
+        qemu: "/usr/bin/qemu-system-x86_64".into(),
+        accel: Accel::Tcg,
+        cores: host.cores,
+        files: Files {
+            kernel: dir.join("vmlinux"),
+            initrd: dir.join("initrd.cpio"),
+            base: dir.join("base.erofs"),
+            claude: dir.join("claude.erofs"),
+            scratch: dir.join("scratch.ext4"),
+        },
+    };
+    let launch = Launch { share: None, machine: qemu::program(&machine, &plan.limits, false) };
+    session::run(host, &plan, &launch)
 }

@@ -4,9 +4,11 @@ pub mod env;
 pub mod limits;
 pub mod mounts;
 
+use crate::host::Host;
+use crate::settings::Settings;
 use std::ffi::OsString;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 pub use limits::Limits;
 
@@ -29,6 +31,41 @@ pub struct Plan {
     pub limits: Limits,
     /// Local addresses that the guest may reach, each also on its own loopback at the same port.
     pub allow_hosts: Vec<SocketAddr>,
+}
+
+/// A directory on the host, and the place in it where the command starts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    /// The directory at `/workspace`: canonical.
+    pub root: PathBuf,
+    /// From there to the current directory.
+    pub rest: PathBuf,
+}
+
+impl Plan {
+    /// The plan for `argv` at `place`.
+    pub fn new(
+        host: &Host,
+        settings: &Settings,
+        place: &Place,
+        argv: Vec<OsString>,
+        allow_hosts: &[SocketAddr],
+    ) -> Plan {
+        // Claude Code refuses some of its modes to root, and nothing in a guest needs the host's root.
+        let user = if host.uid == 0 { User { uid: 1000, gid: 1000 } } else { User { uid: host.uid, gid: host.gid } };
+        let mut allowed = settings.allow_hosts.clone();
+        allowed.extend(allow_hosts.iter().filter(|a| !settings.allow_hosts.contains(a)));
+        Plan {
+            argv,
+            cwd: Path::new(mounts::WORKSPACE).join(&place.rest),
+            mounts: mounts::of(&place.root, &host.dirs.guest_home),
+            links: mounts::links(&place.root),
+            env: env::guest(&host.env, &settings.env),
+            user,
+            limits: settings.limits,
+            allow_hosts: allowed,
+        }
+    }
 }
 
 /// A directory of the host in the guest.

@@ -74,12 +74,20 @@ pub fn program(machine: &Machine, limits: &Limits, share: bool) -> Program {
     arg(&["-device", "virtserialport,chardev=wire,name=vmclaude.wire"]);
     for (id, file) in [("base", &machine.files.base), ("claude", &machine.files.claude)] {
         let path = qemu.inherit(Source::File(file.clone()));
-        arg(&["-blockdev", &format!("driver=raw,node-name={id},read-only=on,file.driver=file,file.filename={path},file.locking=off")]);
+        arg(&[
+            "-blockdev",
+            &format!("driver=raw,node-name={id},read-only=on,file.driver=file,file.filename={path},file.locking=off"),
+        ]);
         arg(&["-device", &format!("virtio-blk-pci,drive={id}")]);
     }
     let scratch = qemu.inherit(Source::Scratch(machine.files.scratch.clone()));
     // Nothing on it outlives the VM, so nothing has to reach the disk in time; a full host disk is the guest's ENOSPC.
-    arg(&["-blockdev", &format!("driver=raw,node-name=scratch,discard=unmap,cache.no-flush=on,file.driver=file,file.filename={scratch},file.locking=off,file.discard=unmap,file.cache.no-flush=on")]);
+    arg(&[
+        "-blockdev",
+        &format!(
+            "driver=raw,node-name=scratch,discard=unmap,cache.no-flush=on,file.driver=file,file.filename={scratch},file.locking=off,file.discard=unmap,file.cache.no-flush=on"
+        ),
+    ]);
     arg(&["-device", "virtio-blk-pci,drive=scratch,werror=report,rerror=report"]);
     if share {
         arg(&["-chardev", &format!("socket,id=share,path={run}/{SHARE_SOCKET}")]);
