@@ -27,6 +27,7 @@ pub fn command(host: &Host, flags: &RunFlags, argv: Vec<OsString>) -> Result<Exi
     let root = host.cwd.clone().ok_or_else(|| Failure::refused("the current directory is gone").next("cd"))?;
     let mut plan = Plan::new(host, &settings, &Place { root, rest: "".into() }, argv, &flags.allow_host);
     plan.mounts.clear();
+    plan.cwd = "/".into();
     let dir = std::path::Path::new("/tmp/proto/img");
     let machine = Machine {
         qemu: "/usr/bin/qemu-system-x86_64".into(),

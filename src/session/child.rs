@@ -10,7 +10,8 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
 
 /// The descriptors of this session that programs inherit.
 pub(crate) struct Handles<'a> {
@@ -103,20 +104,22 @@ fn open(path: &Path) -> Result<File> {
 }
 
 impl Running {
-    /// The process id.
-    pub(crate) fn pid(&self) -> u32 {
-        self.child.id()
-    }
-
     /// Kills it and waits for it.
-    pub(crate) fn kill(&mut self) -> Option<ExitStatus> {
+    pub(crate) fn kill(&mut self) {
         let _ = self.child.kill();
-        self.child.wait().ok()
+        let _ = self.child.wait();
     }
 
-    /// How it ended, in words, if it did.
+    /// How it ended by itself, in words; it gets a moment to do so.
     pub(crate) fn ended(&mut self) -> Option<String> {
-        let status = self.child.try_wait().ok().flatten()?;
+        let limit = Instant::now() + Duration::from_secs(1);
+        let status = loop {
+            match self.child.try_wait().ok()? {
+                Some(status) => break status,
+                None if Instant::now() > limit => return None,
+                None => std::thread::sleep(Duration::from_millis(5)),
+            }
+        };
         Some(match status.signal() {
             Some(signal) => format!("{} was killed by signal {signal}", self.name),
             None => format!("{} exited with {}", self.name, status.code().unwrap_or(-1)),

@@ -7,7 +7,6 @@ use crate::error::{Context, Failure, Result};
 use crate::exit::{Exit, NOT_EXECUTABLE, NOT_FOUND};
 use crate::host::Host;
 use crate::plan::Plan;
-use crate::report;
 use nix::sys::signal::Signal;
 use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
@@ -71,7 +70,7 @@ pub(super) async fn run(host: &Host, plan: &Plan, near: UnixStream) -> Result<Ex
         }
     };
     talk.finish(&mut events).await;
-    Ok(exit_of(ended))
+    exit_of(ended)
 }
 
 /// Waits for the guest's hello and starts moving the wire's bytes.
@@ -146,21 +145,17 @@ fn frames(mut from: ReadHalf<Stream>) -> mpsc::Receiver<ToHost> {
     receive
 }
 
-fn exit_of(ended: Ended) -> Exit {
+fn exit_of(ended: Ended) -> Result<Exit> {
     match ended {
-        Ended::Code(code) => Exit::Code(code),
+        Ended::Code(code) => Ok(Exit::Code(code)),
         Ended::Signal(signal) => match signals::number(&signal) {
-            Some(number) => Exit::Signal(number),
-            None => Exit::Code(128u8.saturating_add(signal.number)),
+            Some(number) => Ok(Exit::Signal(number)),
+            None => Ok(Exit::Code(128u8.saturating_add(signal.number))),
         },
         Ended::NotFound(name) => {
-            report::note(&format!("{}: command not found in the VM", name.escape_debug()));
-            Exit::Code(NOT_FOUND)
+            Err(Failure::new(format!("{}: command not found in the VM", name.escape_debug())).code(NOT_FOUND))
         }
-        Ended::NotExecutable(why) => {
-            report::note(&format!("{}", why.escape_debug()));
-            Exit::Code(NOT_EXECUTABLE)
-        }
+        Ended::NotExecutable(why) => Err(Failure::new(format!("{}", why.escape_debug())).code(NOT_EXECUTABLE)),
     }
 }
 

@@ -7,6 +7,7 @@ mod relay;
 mod scratch;
 pub mod signals;
 mod stdio;
+pub mod trial;
 mod tty;
 
 use crate::engine::launch::Launch;
@@ -38,8 +39,12 @@ pub fn run(host: &Host, plan: &Plan, launch: &Launch) -> Result<Exit> {
     drop(far);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().what(|| "cannot start")?;
     let outcome = runtime.block_on(converse::run(host, plan, near));
-    tty::give_back();
     let outcome = outcome.map_err(|e| explain(e, &mut machine, record.dir()));
+    if outcome.is_err() {
+        tty::give_back_reset()
+    } else {
+        tty::give_back()
+    }
     machine.kill();
     // Threads that wait for our own streams end with the process.
     runtime.shutdown_background();

@@ -65,9 +65,12 @@ pub(crate) fn give_back() {
     }
 }
 
-/// Switches off what a guest that died without cleaning up may have left on.
-pub(crate) fn reset_modes(terminal: impl AsFd) {
-    let _ = nix::unistd::write(terminal, RESET);
+/// Puts the terminal back as it was, and switches off what a guest that died without cleaning up may have left on.
+pub(crate) fn give_back_reset() {
+    if let Some((fd, before)) = lock().take() {
+        let _ = nix::unistd::write(&fd, RESET);
+        let _ = set(&fd, &before);
+    }
 }
 
 /// Gives the terminal back before a panic's message is printed.

@@ -1,5 +1,7 @@
 //! QEMU on Linux: the command line as a function of the plan.
 
+pub mod accel;
+
 use crate::engine::launch::{Program, Source};
 use crate::plan::Limits;
 use std::path::PathBuf;
