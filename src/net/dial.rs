@@ -1,7 +1,7 @@
 //! Makes the connections that [`super::policy`] allows: one lookup, every address judged, and only judged addresses
 //! dialled.
 
-use super::policy::{Verdict, excepted, verdict};
+use super::policy::{OWN, Verdict, excepted, verdict};
 use super::{Denial, Policy};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -105,7 +105,7 @@ async fn connect(target: &Target, addrs: &[SocketAddr], policy: &Policy) -> Resu
         let limit = if i + 1 == addrs.len() { OVERALL } else { ATTEMPT };
         why = match timeout(limit, TcpStream::connect(addr)).await {
             Ok(Ok(tcp)) if stayed_here(&tcp, addr) && !excepted(addr.ip(), addr.port(), &policy.allow) => {
-                policy.deny(Denial { target: target.clone(), addr: *addr, why: "this machine's own address" });
+                policy.deny(Denial { target: target.clone(), addr: *addr, why: OWN });
                 Dialled::Forbidden
             }
             Ok(Ok(tcp)) => {

@@ -63,7 +63,10 @@ impl Policy {
     }
 
     /// Notes a refusal.
-    fn deny(&self, denial: Denial) {
+    fn deny(&self, mut denial: Denial) {
+        if let Target::Name(name, _) = &mut denial.target {
+            name.make_ascii_lowercase();
+        }
         let mut denied = self.denied.lock().unwrap_or_else(PoisonError::into_inner);
         if denied.len() < DENIALS && denied.iter().all(|known| known.target != denial.target) {
             tracing::info!("refused {}: {} is {}", shown(&denial.target), denial.addr, denial.why);

@@ -13,6 +13,9 @@ pub enum Verdict {
     Deny(&'static str),
 }
 
+/// What an address of this machine's own interfaces is called.
+pub(super) const OWN: &str = "this machine's own address";
+
 /// IPv4 blocks that are not the public Internet: (first address, prefix length, what it is).
 const V4: &[([u8; 4], u32, &str)] = &[
     ([0, 0, 0, 0], 8, "this machine (unspecified)"),
@@ -60,13 +63,11 @@ pub fn verdict(addr: IpAddr, port: u16, own: &[IpAddr], allow: &[SocketAddr]) ->
         return Verdict::Allow;
     }
     let forbidden = |face: IpAddr| {
-        if own.contains(&face) {
-            return Some("this machine's own address");
-        }
-        match face {
+        let special = match face {
             IpAddr::V4(v4) => special_v4(v4),
             IpAddr::V6(v6) => special_v6(v6),
-        }
+        };
+        special.or(own.contains(&face).then_some(OWN))
     };
     let inner = match addr {
         IpAddr::V4(_) => [None, None],
