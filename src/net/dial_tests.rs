@@ -30,7 +30,8 @@ async fn every_spelling_of_the_loopback_is_the_loopback() {
         assert_eq!(tcp.peer_addr().unwrap(), addr, "{spelling}");
         assert!(tcp.nodelay().unwrap());
     }
-    assert_eq!(closed.denials().len(), spellings.len());
+    // The first two are one name.
+    assert_eq!(closed.denials().len(), spellings.len() - 1);
     assert_eq!(open.denials(), []);
 }
 
