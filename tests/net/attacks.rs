@@ -1,7 +1,7 @@
 //! A canary on this machine, reached for by every spelling and through every door. Each attack has its control: the same
 //! request succeeds once the address is allowed.
 
-use super::{dialler, proxy, server, talk};
+use super::{proxy, server, talk, wire};
 use std::io;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::sync::Arc;
@@ -65,7 +65,7 @@ async fn reach(door: Door, host: &str, port: u16, policy: &Arc<Policy>, proxy: S
             };
             let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
             let door = listener.local_addr().unwrap();
-            let task = tokio::spawn(super::proxy::forward(listener, target, dialler(policy)));
+            let task = tokio::spawn(super::proxy::forward(listener, target, wire(policy)));
             let mut answer = String::new();
             let read = TcpStream::connect(door).await.unwrap().read_to_string(&mut answer).await;
             task.abort();

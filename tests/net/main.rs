@@ -1,8 +1,7 @@
-//! The guest's proxy and the host's dialler, joined by one in-memory stream per connection in place of the wire.
+//! The guest's proxy and the host's dialler, joined by a wire in memory.
 #![allow(clippy::unwrap_used)] // helpers of tests
 
 mod attacks;
-mod fake;
 mod http;
 #[allow(dead_code)] // the supervisor's, compiled from its source
 #[path = "../../image/init/src/proxy/mod.rs"]
@@ -13,26 +12,26 @@ use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
 use tokio::net::{TcpListener, TcpStream};
 use vmclaude::net::{Policy, serve};
-use vmclaude_init::wire::proto::{Dialled, MAX_TO_HOST, Open, Target, receive};
+use vmclaude_init::wire::mux::{Side, Wire};
+use vmclaude_init::wire::proto::Open;
 
-/// Opens one stream, lets the host serve its end, and asks for the target on ours.
-async fn dial(target: Target, policy: Arc<Policy>) -> io::Result<Result<fake::Stream, Dialled>> {
-    let (guest, mut host) = fake::pair();
+/// The guest's end of a wire whose host dials under this policy.
+fn wire(policy: &Arc<Policy>) -> Wire {
+    let (guest, host) = (Wire::new(Side::Guest), Wire::new(Side::Host));
+    let (near, far) = duplex(64 << 10);
+    for (wire, io) in [(guest.clone(), near), (host.clone(), far)] {
+        tokio::spawn(async move { wire.drive(io).await });
+    }
+    let policy = policy.clone();
     tokio::spawn(async move {
-        if let Ok(Some(Open::Dial(target))) = receive::<Open>(&mut host, MAX_TO_HOST).await {
-            serve(host, target, policy).await;
+        while let Ok((Open::Dial(target), stream)) = host.accept().await {
+            tokio::spawn(serve(stream, target, policy.clone()));
         }
     });
-    proxy::ask(guest, target).await
-}
-
-/// A guest's dial under one policy.
-fn dialler(policy: &Arc<Policy>) -> impl proxy::Dial + use<> {
-    let policy = policy.clone();
-    move |target| dial(target, policy.clone())
+    guest
 }
 
 /// A proxy in front of a policy with these exceptions.
@@ -40,7 +39,7 @@ async fn proxy(allow: Vec<SocketAddr>) -> (SocketAddr, Arc<Policy>) {
     let policy = Arc::new(Policy::new(allow));
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let addr = listener.local_addr().unwrap();
-    tokio::spawn(proxy::serve(listener, dialler(&policy)));
+    tokio::spawn(proxy::serve(listener, wire(&policy)));
     (addr, policy)
 }
 

@@ -1,6 +1,6 @@
 //! Bytes, ends and resets through a tunnel.
 
-use super::{dialler, proxy, server, tunnel};
+use super::{proxy, server, tunnel, wire};
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -108,6 +108,32 @@ async fn two_hundred_tunnels_at_once() {
     }
 }
 
+/// Connections that come and go by the thousand, most of them refused, and clients that leave at once: the wire has a limit
+/// on streams and must never meet it.
+#[tokio::test]
+async fn thousands_of_short_connections_leave_the_wire_whole() {
+    let addr = server(echo).await;
+    let (proxy, _) = proxy(vec![addr]).await;
+    let one = move |i: u16| async move {
+        let port = if i % 3 == 0 { addr.port() } else { i };
+        let mut tcp = TcpStream::connect(proxy).await?;
+        tcp.write_all(format!("CONNECT 127.0.0.1:{port} HTTP/1.1\r\n\r\n").as_bytes()).await?;
+        if i % 2 == 0 {
+            tcp.read_u8().await?;
+        }
+        io::Result::Ok(())
+    };
+    for round in 0..20 {
+        let all: Vec<_> = (1..=200).map(|i| tokio::spawn(one(round * 200 + i))).collect();
+        for task in all {
+            timeout(SOON, task).await.unwrap().unwrap().unwrap();
+        }
+    }
+    let mut tcp = tunnel(proxy, addr).await;
+    tcp.write_all(b"alive").await.unwrap();
+    tcp.read_exact(&mut [0; 5]).await.unwrap();
+}
+
 #[tokio::test]
 async fn fifty_megabytes_there_and_back_unchanged() {
     use sha2::{Digest, Sha256};
@@ -186,6 +212,6 @@ async fn forwarded(addr: SocketAddr, policy: Policy) -> TcpStream {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let door = listener.local_addr().unwrap();
     let target = Target::Addr(addr.ip(), addr.port());
-    tokio::spawn(super::proxy::forward(listener, target, dialler(&Arc::new(policy))));
+    tokio::spawn(super::proxy::forward(listener, target, wire(&Arc::new(policy))));
     TcpStream::connect(door).await.unwrap()
 }

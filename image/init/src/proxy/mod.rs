@@ -8,17 +8,18 @@ use body::Body;
 use request::{Bad, Request};
 use std::future::Future;
 use std::io;
-use std::sync::Arc;
 use std::time::Duration;
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, sink};
+use tokio::io::{AsyncWriteExt, sink};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
+use vmclaude_init::wire::mux::{MAX_STREAMS, Stream, Wire};
 use vmclaude_init::wire::pipe::{copy, pipe, reset};
 use vmclaude_init::wire::proto::{self, Dialled, Open, Target};
 
-/// Connections of one door at one time; more wait in the kernel's queue.
-const CONNECTIONS: usize = 1024;
+/// Connections of all doors at one time; more wait in the kernel's queue. Half of what the wire allows: a stream that has
+/// ended here counts on the host until word of it gets there, and one stream too many is the end of the wire.
+static ROOM: Semaphore = Semaphore::const_new(MAX_STREAMS / 2);
 /// How long a client may take to send the head of its request.
 const HEAD_TIME: Duration = Duration::from_secs(30);
 /// The pause after a failed accept: it fails for want of descriptors, which come back with time.
@@ -26,38 +27,12 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// How long a client is listened to after it was refused, so that it reads the answer before it meets a reset.
 const FAREWELL: Duration = Duration::from_secs(2);
 
-/// Asks the host for a connection.
-pub(crate) trait Dial: Clone + Send + Sync + 'static {
-    /// What carries the connection's bytes. Dropped before both directions have ended, it resets the connection.
-    type Stream: AsyncRead + AsyncWrite + Unpin + Send;
-
-    /// A connection to `target`, or the host's reason against it. An error means that the wire itself failed.
-    fn dial(&self, target: Target) -> impl Future<Output = io::Result<Result<Self::Stream, Dialled>>> + Send;
-}
-
-impl<F, A, S> Dial for F
-where
-    F: Fn(Target) -> A + Clone + Send + Sync + 'static,
-    A: Future<Output = io::Result<Result<S, Dialled>>> + Send,
-    S: AsyncRead + AsyncWrite + Unpin + Send,
-{
-    type Stream = S;
-
-    fn dial(&self, target: Target) -> impl Future<Output = io::Result<Result<S, Dialled>>> + Send {
-        self(target)
-    }
-}
-
-/// Says on a new stream of the wire what it is for, and reads the host's answer: what a [`Dial`] does once it has opened
-/// a stream.
+/// Asks the host for a connection: a stream of raw bytes, or the host's reason against it.
 ///
 /// # Errors
-/// When the stream fails, or ends without an answer.
-pub(crate) async fn ask<S>(mut stream: S, target: Target) -> io::Result<Result<S, Dialled>>
-where
-    S: AsyncRead + AsyncWrite + Unpin,
-{
-    proto::send(&mut stream, &Open::Dial(target)).await?;
+/// When the wire has ended, or the host ends the stream without an answer.
+pub(crate) async fn dial(wire: &Wire, target: Target) -> io::Result<Result<Stream, Dialled>> {
+    let mut stream = wire.open(&Open::Dial(target))?;
     match proto::receive(&mut stream, proto::MAX_TO_GUEST).await? {
         Some(Dialled::Ok) => Ok(Ok(stream)),
         Some(why) => {
@@ -70,21 +45,17 @@ where
 }
 
 /// Serves the HTTP proxy on `listener` for as long as it is polled.
-pub(crate) async fn serve<D: Dial>(listener: TcpListener, dial: D) {
-    each(listener, |tcp| {
-        let dial = dial.clone();
-        async move { proxy(tcp, dial).await }
-    })
-    .await;
+pub(crate) async fn serve(listener: TcpListener, wire: Wire) {
+    each(listener, |tcp| proxy(tcp, wire.clone())).await;
 }
 
 /// Carries every connection to `listener` to one fixed target; what the host refuses is reset.
-pub(crate) async fn forward<D: Dial>(listener: TcpListener, target: Target, dial: D) {
+pub(crate) async fn forward(listener: TcpListener, target: Target, wire: Wire) {
     each(listener, |tcp| {
-        let (dial, target) = (dial.clone(), target.clone());
+        let (wire, target) = (wire.clone(), target.clone());
         async move {
-            match dial.dial(target).await {
-                Ok(Ok(wire)) => pipe(tcp, wire).await,
+            match dial(&wire, target).await {
+                Ok(Ok(stream)) => pipe(tcp, stream).await,
                 Ok(Err(_)) | Err(_) => reset(tcp),
             }
         }
@@ -94,9 +65,8 @@ pub(crate) async fn forward<D: Dial>(listener: TcpListener, target: Target, dial
 
 /// Accepts for ever, and runs what `handle` makes of each connection in a task of its own.
 async fn each<T: Future<Output = ()> + Send + 'static>(listener: TcpListener, handle: impl Fn(TcpStream) -> T) {
-    let room = Arc::new(Semaphore::new(CONNECTIONS));
     // The semaphore is never closed, so this loop only ends with its future.
-    while let Ok(place) = room.clone().acquire_owned().await {
+    while let Ok(place) = ROOM.acquire().await {
         match listener.accept().await {
             Ok((tcp, _)) => {
                 // Fails only for a socket that is gone, which the first read says too.
@@ -113,27 +83,27 @@ async fn each<T: Future<Output = ()> + Send + 'static>(listener: TcpListener, ha
 }
 
 /// One connection to the proxy: one request, then bytes until both sides have ended.
-async fn proxy<D: Dial>(mut tcp: TcpStream, dial: D) {
+async fn proxy(mut tcp: TcpStream, wire: Wire) {
     let request = match timeout(HEAD_TIME, request::read(&mut tcp)).await {
         Ok(Ok(request)) => request,
         Ok(Err(bad)) => return refuse(tcp, &bad).await,
         Err(_) => return refuse(tcp, &Bad::SLOW).await,
     };
-    match dial.dial(request.target.clone()).await {
-        Ok(Ok(wire)) => carry(tcp, wire, request).await,
+    match dial(&wire, request.target.clone()).await {
+        Ok(Ok(stream)) => carry(tcp, stream, request).await,
         Ok(Err(why)) => refuse(tcp, &request.refused(why)).await,
         Err(_) => refuse(tcp, &Bad::LOST).await,
     }
 }
 
 /// Everything after the dial has succeeded.
-async fn carry(mut tcp: TcpStream, mut wire: impl AsyncRead + AsyncWrite + Unpin, request: Request) {
+async fn carry(mut tcp: TcpStream, mut stream: Stream, request: Request) {
     let carried = async {
         tcp.write_all(request.reply).await?;
-        wire.write_all(&request.head).await?;
-        wire.flush().await?;
+        stream.write_all(&request.head).await?;
+        stream.flush().await?;
         let mut client = Body::new(&mut tcp, request.rest, request.body);
-        copy(&mut client, &mut wire).await
+        copy(&mut client, &mut stream).await
     };
     if carried.await.is_err() {
         reset(tcp);
