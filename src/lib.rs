@@ -13,6 +13,7 @@ pub mod settings;
 // 2: foreign syntax, pure
 pub mod engine;
 // 3: effects
+pub mod net;
 pub mod session;
 // 4: flows and words for people
 pub mod cli;

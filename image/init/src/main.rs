@@ -5,6 +5,8 @@
 mod boot;
 mod command;
 mod power;
+#[allow(dead_code)] // until the session starts it
+mod proxy;
 mod relay;
 mod session;
 mod setup;
