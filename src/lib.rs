@@ -9,6 +9,8 @@ pub mod files;
 pub mod host;
 // 1: decisions, pure
 pub mod plan;
+// 3: effects
+pub mod share;
 // 4: flows and words for people
 pub mod cli;
 pub mod report;
