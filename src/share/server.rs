@@ -15,7 +15,7 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{SigHandler, Signal, signal};
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::{ForkResult, Pid, fork, getegid, geteuid, getppid};
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::io::Read;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::net::UnixListener;
@@ -49,6 +49,7 @@ pub fn serve() -> Result<Exit> {
     die_with(config.parent)?;
     ignore_the_terminal()?;
     let files = raise_file_limit()?;
+    forget_streams()?;
     std::env::set_current_dir("/").what(|| "cannot leave the current directory")?;
     let reach = sandbox::leave_namespaces()?;
     let (alive, life) = nix::unistd::pipe().what(|| "cannot make a pipe")?;
@@ -102,6 +103,13 @@ fn ignore_the_terminal() -> Result<()> {
         unsafe { signal(sig, SigHandler::SigIgn) }.what(|| format!("cannot ignore {sig}"))?;
     }
     Ok(())
+}
+
+/// Somebody may wait for the end of what stdin and stdout were.
+fn forget_streams() -> Result<()> {
+    let what = || "cannot open /dev/null";
+    let null = OpenOptions::new().read(true).write(true).open("/dev/null").what(what)?;
+    nix::unistd::dup2_stdin(&null).and_then(|()| nix::unistd::dup2_stdout(&null)).what(what)
 }
 
 /// One descriptor is open for every file that the guest remembers, so there can never be enough.
