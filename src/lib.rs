@@ -10,6 +10,7 @@ pub mod host;
 // 1: decisions, pure
 pub mod plan;
 // 3: effects
+#[cfg(target_os = "linux")]
 pub mod share;
 // 4: flows and words for people
 pub mod cli;

@@ -11,18 +11,19 @@
 //!    a log file, and all descriptors that the configuration names inherited under the same numbers.
 //! 4. Close the listener on your side. Then QEMU, connecting to a server that died, fails at once instead of waiting.
 //!
+//! In the guest, the share is one virtiofs file system with a directory for each tag, and each of those (and each mount of
+//! the user inside them) has a device number of its own: files of two file systems may have equal inode numbers, and `cp`
+//! would take them for the same file. The guest mounts it once and binds the tags from there to where they belong. To mount
+//! it a second time is a trap: Linux 6.1 then takes any of those inner file systems for the root.
+//!
 //! It ends with code 0 when QEMU hangs up, and otherwise with a failure on stderr. It dies with the process that started
-//! it, however that ends; kill it with `SIGKILL` or `SIGTERM`. Nothing is left of it in either case: its mounts are its own.
+//! it, however that ends; kill it with `SIGKILL` or `SIGTERM`. Nothing is left of it in either case: its mounts are its own. QEMU does not end with it,
+//! and the guest then waits for its files for ever: whoever started both watches both.
 
-#[cfg(target_os = "linux")]
 mod guard;
-#[cfg(target_os = "linux")]
 mod nodes;
-#[cfg(target_os = "linux")]
 mod rules;
-#[cfg(target_os = "linux")]
 mod sandbox;
-#[cfg(target_os = "linux")]
 mod server;
 
 use crate::error::{Failure, Result};
@@ -30,7 +31,6 @@ use crate::plan::Plan;
 use serde::{Deserialize, Serialize};
 use std::os::fd::RawFd;
 
-#[cfg(target_os = "linux")]
 pub use server::serve;
 
 /// The hidden verb that becomes the server.

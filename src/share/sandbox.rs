@@ -49,6 +49,8 @@ pub(super) fn leave_namespaces() -> Result<Reach> {
     ] {
         std::fs::write(format!("/proc/self/{file}"), text).map_err(|e| forbidden(&format!("{file}: {e}")))?;
     }
+    // A new user namespace would give all capabilities back, if only inside it. Of no consequence where it is forbidden.
+    let _ = std::fs::write("/proc/sys/user/max_user_namespaces", "0");
     Ok(Reach::User)
 }
 
@@ -75,7 +77,8 @@ fn forbidden(why: &str) -> Failure {
 /// # Errors
 /// When a directory is not the one that was opened any more, or a mount fails.
 pub(super) fn enter(mounts: &[Mount]) -> Result<File> {
-    // The host's later mounts and unmounts reach the share (a stick in the project can still be ejected), ours reach nobody.
+    // What the host mounts later still shows up in the share, and an unmount there is refused only while the guest has
+    // files of it, as for any other program; our own mounts reach nobody.
     mount(None::<&str>, "/", None::<&str>, MsFlags::MS_SLAVE | MsFlags::MS_REC, None::<&str>)
         .what(|| "cannot detach from the host's mounts")?;
     // Cloned, so that ".." ends there and does not lead through /proc to the roots of other processes.

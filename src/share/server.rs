@@ -203,3 +203,30 @@ fn answer(fs: Guard<PassthroughFs>, mut listener: Listener) -> Result<()> {
         Err(e) => Err(Failure::new("the share server lost QEMU").because(e)),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use virtiofsd::soft_idmap::{GuestGid, HostGid, Id, IdMap as Table};
+
+    /// Which host ids the guest's 0, 1000 and 4000 become, and which guest ids the host's 0, 1500 and 65534 become.
+    fn translated(host: u32, guest: u32, reach: Reach) -> ([u32; 3], [u32; 3]) {
+        let table = Table::<GuestGid, HostGid>::try_from(ids(host, guest, reach, true)).expect("no overlaps");
+        let inward = |id: u32| table.map_guest(id.into()).expect("mapped").into_inner();
+        let outward = |id: u32| table.map_host(id.into()).expect("mapped").into_inner();
+        ([0, 1000, 4000].map(inward), [0, 1500, 65534].map(outward))
+    }
+
+    #[test]
+    fn everybody_in_the_guest_is_the_one_user_of_the_host() {
+        assert_eq!(translated(1500, 1500, Reach::User), ([1500; 3], [0, 1500, 1500]));
+        assert_eq!(translated(1500, 1000, Reach::User), ([1500; 3], [0, 1000, 1000]));
+        assert_eq!(translated(0, 1000, Reach::User), ([0; 3], [1000, 1500, 1000]));
+        assert_eq!(translated(UNKNOWN_ID, 1000, Reach::User), ([UNKNOWN_ID; 3], [0, 1500, 1000]));
+    }
+
+    #[test]
+    fn to_real_root_every_file_is_its_own() {
+        assert_eq!(translated(0, 1000, Reach::Everyone), ([0; 3], [1000; 3]));
+    }
+}
