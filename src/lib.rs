@@ -14,6 +14,8 @@ pub mod settings;
 pub mod engine;
 // 3: effects
 pub mod net;
+#[cfg(target_os = "linux")]
+pub mod share;
 pub mod session;
 // 4: flows and words for people
 pub mod cli;

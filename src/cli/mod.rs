@@ -20,6 +20,8 @@ pub fn run(host: &Host) -> Result<Exit> {
             Ok(c) => crate::run::command(host, &c.flags, c.command),
             Err(exit) => Ok(exit),
         },
+        #[cfg(target_os = "linux")]
+        Name::Vmclaude if host.args.first().is_some_and(|word| word == crate::share::VERB) => crate::share::serve(),
         Name::Vmclaude if is_verb(host.args.first()) => match parse::<Vmclaude>("vmclaude", &host.args)? {
             Ok(v) => verb(host, v.verb),
             Err(exit) => Ok(exit),
