@@ -14,9 +14,9 @@ pub mod settings;
 pub mod engine;
 // 3: effects
 pub mod net;
+pub mod session;
 #[cfg(target_os = "linux")]
 pub mod share;
-pub mod session;
 // 4: flows and words for people
 pub mod cli;
 pub mod report;

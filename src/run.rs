@@ -3,6 +3,7 @@
 use crate::cli::args::RunFlags;
 use crate::engine::launch::Launch;
 use crate::engine::qemu::{self, Accel, Files, Machine};
+use crate::engine::share;
 use crate::error::{Failure, Result};
 use crate::exit::Exit;
 use crate::host::Host;
@@ -25,9 +26,8 @@ pub fn claude(host: &Host, flags: &RunFlags, args: Vec<OsString>) -> Result<Exit
 pub fn command(host: &Host, flags: &RunFlags, argv: Vec<OsString>) -> Result<Exit> {
     let settings = settings::load(host)?;
     let root = host.cwd.clone().ok_or_else(|| Failure::refused("the current directory is gone").next("cd"))?;
-    let mut plan = Plan::new(host, &settings, &Place { root, rest: "".into() }, argv, &flags.allow_host);
-    plan.mounts.clear();
-    plan.cwd = "/".into();
+    let place = Place { root, rest: "".into(), identity: None };
+    let plan = Plan::new(host, &settings, &place, argv, &flags.allow_host);
     let dir = std::path::Path::new("/tmp/proto/img");
     let machine = Machine {
         qemu: "/usr/bin/qemu-system-x86_64".into(),
@@ -41,6 +41,7 @@ pub fn command(host: &Host, flags: &RunFlags, argv: Vec<OsString>) -> Result<Exi
             scratch: dir.join("scratch.ext4"),
         },
     };
-    let launch = Launch { share: None, machine: qemu::program(&machine, &plan.limits, false) };
+    let launch =
+        Launch { share: share::program(&host.exe, &plan), machine: qemu::program(&machine, &plan.limits, true) };
     session::run(host, &plan, &launch)
 }

@@ -1,5 +1,6 @@
 //! What a session starts: programs, their arguments and the descriptors that they inherit. Data only.
 
+use crate::plan::Identity;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
@@ -48,6 +49,8 @@ pub enum Source {
     File(PathBuf),
     /// A private copy of this sparse file, for reading and writing, without a name: it vanishes with the process.
     Scratch(PathBuf),
+    /// A directory by itself, without the right to read it; it must still be the one that was decided upon.
+    Dir(PathBuf, Option<Identity>),
     /// The session's private directory.
     RunDir,
     /// The socket on which the share server listens for the machine.

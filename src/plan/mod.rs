@@ -40,6 +40,8 @@ pub struct Place {
     pub root: PathBuf,
     /// From there to the current directory.
     pub rest: PathBuf,
+    /// What the directory was when it was decided upon.
+    pub identity: Option<Identity>,
 }
 
 impl Plan {
@@ -58,7 +60,7 @@ impl Plan {
         Plan {
             argv,
             cwd: Path::new(mounts::WORKSPACE).join(&place.rest),
-            mounts: mounts::of(&place.root, &host.dirs.guest_home),
+            mounts: mounts::of(place, &host.dirs.guest_home),
             links: mounts::links(&place.root),
             env: env::guest(&host.env, &settings.env),
             user,
@@ -79,6 +81,17 @@ pub struct Mount {
     pub tag: String,
     /// Whether the guest may write.
     pub writable: bool,
+    /// The directory that was decided upon, for as long as only its path is known; `None`: whatever is there.
+    pub identity: Option<Identity>,
+}
+
+/// What a directory is, whatever its path says: file system and inode.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Identity {
+    /// Device number.
+    pub dev: u64,
+    /// Inode number.
+    pub ino: u64,
 }
 
 /// The guest's user; the host's own ids where those are not root's.

@@ -1,6 +1,6 @@
 //! Which host directories the guest sees, and where.
 
-use super::Mount;
+use super::{Identity, Mount, Place};
 use std::path::{Path, PathBuf};
 
 /// Where the project is in the guest.
@@ -9,14 +9,15 @@ pub const WORKSPACE: &str = "/workspace";
 pub const GUEST_HOME: &str = "/home/claude";
 
 /// The project and the guest's home.
-pub fn of(project: &Path, guest_home: &Path) -> Vec<Mount> {
-    let mount = |host: &Path, guest: &str, tag: &str| Mount {
+pub fn of(project: &Place, guest_home: &Path) -> Vec<Mount> {
+    let mount = |host: &Path, guest: &str, tag: &str, identity: Option<Identity>| Mount {
         host: host.to_path_buf(),
         guest: guest.into(),
         tag: tag.into(),
         writable: true,
+        identity,
     };
-    vec![mount(project, WORKSPACE, "workspace"), mount(guest_home, GUEST_HOME, "home")]
+    vec![mount(&project.root, WORKSPACE, "workspace", project.identity), mount(guest_home, GUEST_HOME, "home", None)]
 }
 
 /// The project's host path as a link in the guest, unless that place means something else there.
@@ -34,7 +35,8 @@ mod tests {
 
     #[test]
     fn the_project_is_first_and_its_path_leads_to_it() {
-        let mounts = of(Path::new("/home/ann/shop"), Path::new("/home/ann/.vm-claude"));
+        let place = Place { root: "/home/ann/shop".into(), rest: "".into(), identity: None };
+        let mounts = of(&place, Path::new("/home/ann/.vm-claude"));
         assert_eq!(
             (mounts[0].guest.as_path(), mounts[0].host.as_path()),
             (Path::new("/workspace"), Path::new("/home/ann/shop"))

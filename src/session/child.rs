@@ -3,15 +3,21 @@
 use super::scratch;
 use crate::engine::launch::{FIRST_FD, Program, Source};
 use crate::error::{Context, Failure, Result};
-use nix::fcntl::{FcntlArg, FdFlag, fcntl};
+use crate::plan::Identity;
+use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl};
 use nix::sys::signal::Signal;
 use std::fs::File;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
+
+#[cfg(target_os = "linux")]
+const PATH_ONLY: OFlag = OFlag::O_PATH;
+#[cfg(not(target_os = "linux"))]
+const PATH_ONLY: OFlag = OFlag::empty();
 
 /// The descriptors of this session that programs inherit.
 pub(crate) struct Handles<'a> {
@@ -83,6 +89,7 @@ fn place(n: usize, source: &Source, handles: &Handles<'_>) -> Result<OwnedFd> {
         Source::Wire => duplicate(handles.wire.ok_or_else(fail)?, number),
         Source::ShareListener => duplicate(handles.share.ok_or_else(fail)?, number),
         Source::RunDir => duplicate(open(handles.run_dir)?.as_fd(), number),
+        Source::Dir(path, identity) => duplicate(directory(path, *identity)?.as_fd(), number),
         Source::File(path) => duplicate(open(path)?.as_fd(), number),
         Source::Scratch(template) => duplicate(scratch::copy(template, handles.run_dir)?.as_fd(), number),
     };
@@ -99,6 +106,21 @@ fn duplicate(fd: BorrowedFd<'_>, number: i32) -> nix::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(raw) })
 }
 
+/// The directory itself, if it is still the one that was decided upon: from here on nobody can swap it.
+fn directory(path: &Path, identity: Option<Identity>) -> Result<File> {
+    let flags = OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | PATH_ONLY;
+    let what = || format!("cannot open {}", path.display());
+    let dir = File::options().read(true).custom_flags(flags.bits()).open(path).what(what)?;
+    let meta = dir.metadata().what(what)?;
+    let now = Identity { dev: meta.dev(), ino: meta.ino() };
+    match identity {
+        Some(before) if before != now => Err(Failure::refused(format!("{} was replaced", path.display()))
+            .because("another directory is there than a moment ago")
+            .next("vmclaude status")),
+        _ => Ok(dir),
+    }
+}
+
 fn open(path: &Path) -> Result<File> {
     File::open(path).what(|| format!("cannot open {}", path.display()))
 }
@@ -108,6 +130,11 @@ impl Running {
     pub(crate) fn kill(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+    }
+
+    /// Whether it has ended, by itself.
+    pub(crate) fn is_gone(&mut self) -> bool {
+        !matches!(self.child.try_wait(), Ok(None))
     }
 
     /// How it ended by itself, in words; it gets a moment to do so.

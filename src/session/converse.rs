@@ -1,17 +1,21 @@
 //! The host's side of the wire: start, relay, signals, exit.
 
+use super::processes::Processes;
 use super::signals::{self, Event};
 use super::stdio::{self, Keys};
 use super::{relay, tty};
 use crate::error::{Context, Failure, Result};
 use crate::exit::{Exit, NOT_EXECUTABLE, NOT_FOUND};
 use crate::host::Host;
+use crate::net;
 use crate::plan::Plan;
 use nix::sys::signal::Signal;
 use std::fs::File;
+use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::UnixStream;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::io::{ReadHalf, WriteHalf, split};
 use tokio::sync::mpsc;
@@ -35,7 +39,7 @@ struct Talk {
 }
 
 /// Talks to the guest until its command has ended and everything it wrote is written here.
-pub(super) async fn run(host: &Host, plan: &Plan, near: UnixStream) -> Result<Exit> {
+pub(super) async fn run(host: &Host, plan: &Plan, processes: &mut Processes, near: UnixStream) -> Result<Exit> {
     let mut events = signals::listen()?;
     let wire = tokio::select! {
         wire = connect(near) => wire?,
@@ -50,6 +54,7 @@ pub(super) async fn run(host: &Host, plan: &Plan, near: UnixStream) -> Result<Ex
     let start = start_message(host, plan, &talk)?;
     talk.send(&ToGuest::Start(Box::new(start))).await?;
     talk.open_streams()?;
+    tokio::spawn(serve_dials(talk.wire.clone(), plan.allow_hosts.clone()));
     let mut frames = frames(from_guest);
     let ended = loop {
         tokio::select! {
@@ -63,6 +68,9 @@ pub(super) async fn run(host: &Host, plan: &Plan, near: UnixStream) -> Result<Ex
                 None => return Err(lost("its wire ended")),
             },
             Some(event) = events.recv() => {
+                if let (Event::Child, Some(gone)) = (&event, processes.gone()) {
+                    return Err(lost(gone));
+                }
                 if let Some(exit) = talk.react(event).await? {
                     return Ok(exit);
                 }
@@ -91,6 +99,16 @@ async fn connect(near: UnixStream) -> Result<Wire> {
     let driven = wire.clone();
     tokio::spawn(async move { driven.drive(near).await });
     Ok(wire)
+}
+
+/// Answers the guest's connections until the wire ends.
+async fn serve_dials(wire: Wire, allow: Vec<SocketAddr>) {
+    let policy = Arc::new(net::Policy::new(allow));
+    while let Ok((open, stream)) = wire.accept().await {
+        if let Open::Dial(target) = open {
+            tokio::spawn(net::serve(stream, target, policy.clone()));
+        }
+    }
 }
 
 /// The first signal that ends us while there is no command yet that could handle it.
@@ -249,6 +267,7 @@ impl Talk {
             }
             Event::Resized => self.resize().await.map(|()| None),
             Event::Continued => self.resume().await.map(|()| None),
+            Event::Child => Ok(None),
         }
     }
 

@@ -16,6 +16,8 @@ pub(crate) enum Event {
     Resized,
     /// We were continued.
     Continued,
+    /// A process of ours ended.
+    Child,
 }
 
 /// Which signals are listened to, and whether they are for the whole group.
@@ -37,6 +39,7 @@ pub(crate) fn listen() -> Result<mpsc::UnboundedReceiver<Event>> {
             forward(number, Event::Pass(number, group), send.clone())?;
         }
     }
+    forward(Signal::SIGCHLD, Event::Child, send.clone())?;
     forward(Signal::SIGWINCH, Event::Resized, send.clone())?;
     forward(Signal::SIGCONT, Event::Continued, send)?;
     Ok(receive)

@@ -33,8 +33,7 @@ use std::os::fd::RawFd;
 
 pub use server::serve;
 
-/// The hidden verb that becomes the server.
-pub const VERB: &str = "__share";
+pub use crate::engine::share::VERB;
 
 /// Everything that the server is told; nothing of it is on its command line.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -115,6 +114,7 @@ mod tests {
             guest: format!("/{tag}").into(),
             tag: (*tag).to_string(),
             writable: *tag != "ro",
+            identity: None,
         };
         Plan {
             argv: Vec::new(),

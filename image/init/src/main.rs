@@ -5,7 +5,6 @@
 mod boot;
 mod command;
 mod power;
-#[allow(dead_code)] // until the session starts it
 mod proxy;
 mod relay;
 mod session;
