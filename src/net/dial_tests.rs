@@ -1,11 +1,12 @@
 //! Against listeners on the loopback.
 
 use super::{dial, is_name, own_addresses};
-use crate::net::{PENDING, Policy};
+use crate::net::{CONNECTIONS, PENDING, Policy, serve};
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::net::TcpListener;
-use vmclaude_init::wire::proto::{Dialled, Target};
+use vmclaude_init::wire::proto::{Dialled, MAX_TO_GUEST, Target, receive};
 
 fn name(name: &str, port: u16) -> Target {
     Target::Name(name.into(), port)
@@ -87,4 +88,24 @@ async fn a_dial_waits_for_its_turn() {
 fn our_own_addresses_are_seen() {
     let own = own_addresses().unwrap();
     assert!(own.contains(&[127, 0, 0, 1].into()), "{own:?}");
+}
+
+#[tokio::test]
+async fn one_connection_too_many_is_told_at_once() {
+    let (_listener, addr) = listener().await;
+    let policy = Arc::new(Policy::new(vec![addr]));
+    let target = Target::Addr(addr.ip(), addr.port());
+    let all = policy.connections.clone().acquire_many_owned(CONNECTIONS as u32).await.unwrap();
+    for expected in [Dialled::Unreachable, Dialled::Ok] {
+        let (mut guest, host) = tokio::io::duplex(1024);
+        let task = tokio::spawn(serve(host, target.clone(), policy.clone()));
+        assert_eq!(receive(&mut guest, MAX_TO_GUEST).await.unwrap(), Some(expected));
+        drop(guest);
+        if expected == Dialled::Unreachable {
+            task.await.unwrap();
+            assert_eq!(policy.connections.available_permits(), 0);
+            policy.connections.add_permits(1);
+        }
+    }
+    drop(all);
 }

@@ -63,7 +63,7 @@ async fn reach(door: Door, host: &str, port: u16, policy: &Arc<Policy>, proxy: S
                 Ok(ip) => Target::Addr(ip, port),
                 Err(_) => Target::Name(host.into(), port),
             };
-            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let listener = super::proxy::listen(super::LOOPBACK).unwrap();
             let door = listener.local_addr().unwrap();
             let task = tokio::spawn(super::proxy::forward(listener, target, wire(policy)));
             let mut answer = String::new();

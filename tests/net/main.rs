@@ -10,13 +10,16 @@ mod transfer;
 
 use std::future::Future;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 use vmclaude::net::{Policy, serve};
 use vmclaude_init::wire::mux::{Side, Wire};
 use vmclaude_init::wire::proto::Open;
+
+/// Any free port of the loopback.
+const LOOPBACK: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 
 /// The guest's end of a wire whose host dials under this policy.
 fn wire(policy: &Arc<Policy>) -> Wire {
@@ -37,7 +40,7 @@ fn wire(policy: &Arc<Policy>) -> Wire {
 /// A proxy in front of a policy with these exceptions.
 async fn proxy(allow: Vec<SocketAddr>) -> (SocketAddr, Arc<Policy>) {
     let policy = Arc::new(Policy::new(allow));
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let listener = proxy::listen(LOOPBACK).unwrap();
     let addr = listener.local_addr().unwrap();
     tokio::spawn(proxy::serve(listener, wire(&policy)));
     (addr, policy)
@@ -48,7 +51,7 @@ async fn server<A>(handle: impl Fn(TcpStream) -> A + Send + 'static) -> SocketAd
 where
     A: Future<Output = io::Result<()>> + Send + 'static,
 {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let listener = proxy::listen(LOOPBACK).unwrap();
     let addr = listener.local_addr().unwrap();
     tokio::spawn(async move {
         while let Ok((tcp, _)) = listener.accept().await {

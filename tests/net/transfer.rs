@@ -115,10 +115,10 @@ async fn thousands_of_short_connections_leave_the_wire_whole() {
     let addr = server(echo).await;
     let (proxy, _) = proxy(vec![addr]).await;
     let one = move |i: u16| async move {
-        let port = if i % 3 == 0 { addr.port() } else { i };
+        let port = if i.is_multiple_of(3) { addr.port() } else { i };
         let mut tcp = TcpStream::connect(proxy).await?;
         tcp.write_all(format!("CONNECT 127.0.0.1:{port} HTTP/1.1\r\n\r\n").as_bytes()).await?;
-        if i % 2 == 0 {
+        if i.is_multiple_of(2) {
             tcp.read_u8().await?;
         }
         io::Result::Ok(())
@@ -141,7 +141,7 @@ async fn fifty_megabytes_there_and_back_unchanged() {
     let addr = server(echo).await;
     let mut tcp = tunnel(proxy(vec![addr]).await.0, addr).await;
     let (mut from, mut to) = tcp.split();
-    let chunk = |i: usize| (0..CHUNK).map(|n| ((n ^ i) * 2_654_435_761 >> 13) as u8).collect::<Vec<u8>>();
+    let chunk = |i: usize| (0..CHUNK).map(|n| (((n ^ i) * 2_654_435_761) >> 13) as u8).collect::<Vec<u8>>();
     let send = async {
         let mut sum = Sha256::new();
         for i in 0..50 {
@@ -209,7 +209,7 @@ async fn a_fixed_forward_carries_bytes_and_resets_what_is_refused() {
 
 /// A connection to a door that leads to `addr`.
 async fn forwarded(addr: SocketAddr, policy: Policy) -> TcpStream {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let listener = super::proxy::listen(super::LOOPBACK).unwrap();
     let door = listener.local_addr().unwrap();
     let target = Target::Addr(addr.ip(), addr.port());
     tokio::spawn(super::proxy::forward(listener, target, wire(&Arc::new(policy))));

@@ -8,9 +8,10 @@ use body::Body;
 use request::{Bad, Request};
 use std::future::Future;
 use std::io;
+use std::net::SocketAddr;
 use std::time::Duration;
 use tokio::io::{AsyncWriteExt, sink};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
 use vmclaude_init::wire::mux::{MAX_STREAMS, Stream, Wire};
@@ -42,6 +43,17 @@ pub(crate) async fn dial(wire: &Wire, target: Target) -> io::Result<Result<Strea
         }
         None => Err(io::ErrorKind::UnexpectedEof.into()),
     }
+}
+
+/// A door at `addr`. Two hundred clients may knock at once: the usual queue of 128 would make some of them wait a second.
+///
+/// # Errors
+/// The system's, such as an address in use.
+pub(crate) fn listen(addr: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if addr.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    socket.set_reuseaddr(true)?;
+    socket.bind(addr)?;
+    socket.listen(1024)
 }
 
 /// Serves the HTTP proxy on `listener` for as long as it is polled.

@@ -46,7 +46,7 @@ impl Request {
                 403,
                 format!(
                     "vmclaude does not let the VM reach {place}: this machine, its networks and cloud metadata are closed; \
-                     for a local service run vmclaude with --allow-host ADDR:PORT, such as --allow-host 127.0.0.1:{port}"
+                     a local service is allowed with --allow-host ADDR:PORT, such as: vmclaude run --allow-host 127.0.0.1:{port}"
                 ),
             ),
             Dialled::NoSuchName => Bad::new(502, format!("vmclaude: the host cannot resolve {name}")),
