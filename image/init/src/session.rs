@@ -8,10 +8,9 @@ use nix::sys::signal::{Signal, kill, killpg};
 use std::collections::HashMap;
 use std::fs::File;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::str::FromStr;
 use tokio::io::{AsyncRead, ReadHalf, WriteHalf, split};
-use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -19,7 +18,7 @@ use vmclaude_init::wire::mux::{Side, Stream, Wire, greet};
 use vmclaude_init::wire::proto::{self, Ended, MAX_TO_GUEST, Open, Start, Target, ToGuest, ToHost};
 
 /// Where the guest's HTTP proxy listens; the host puts it into the environment.
-const PROXY: &str = "127.0.0.1:3128";
+const PROXY: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 3128);
 
 /// Speaks the wire until the exit is acknowledged or the host is gone.
 pub(crate) async fn serve(port: File) -> io::Result<()> {
@@ -72,7 +71,7 @@ async fn run(
     to_host: &mut WriteHalf<Stream>,
 ) -> io::Result<Ended> {
     setup::apply(start)?;
-    open_doors(wire, start).await?;
+    open_doors(wire, start)?;
     let streams = streams(wire, start).await?;
     let mut children = signal(SignalKind::child())?;
     let mut running = match command::start(start) {
@@ -99,11 +98,11 @@ async fn run(
 }
 
 /// The guest's ways out: the proxy, and the ports that lead to local addresses of the host.
-async fn open_doors(wire: &Wire, start: &Start) -> io::Result<()> {
-    tokio::spawn(proxy::serve(TcpListener::bind(PROXY).await?, wire.clone()));
+fn open_doors(wire: &Wire, start: &Start) -> io::Result<()> {
+    tokio::spawn(proxy::serve(proxy::listen(PROXY)?, wire.clone()));
     for (addr, port) in &start.forwards {
         let door = if addr.is_ipv6() { IpAddr::from(Ipv6Addr::LOCALHOST) } else { Ipv4Addr::LOCALHOST.into() };
-        let door = TcpListener::bind((door, *port)).await.map_err(|e| io::Error::other(format!("port {port}: {e}")))?;
+        let door = proxy::listen((door, *port).into()).map_err(|e| io::Error::other(format!("port {port}: {e}")))?;
         tokio::spawn(proxy::forward(door, Target::Addr(*addr, *port), wire.clone()));
     }
     Ok(())
