@@ -9,6 +9,10 @@ pub mod files;
 pub mod host;
 // 1: decisions, pure
 pub mod plan;
+// 2: foreign syntax, pure
+pub mod hook;
+// 3: effects
+pub mod enrollment;
 // 4: flows and words for people
 pub mod cli;
 pub mod report;

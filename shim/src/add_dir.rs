@@ -55,7 +55,8 @@ mod tests {
 
     #[test]
     fn every_word_up_to_the_next_option_is_a_directory() {
-        let args: Vec<&[u8]> = vec![b"-p", b"x", b"--add-dir", b"/a", b"b", b"--model", b"m", b"--add-dir=/c", b"--", b"--add-dir", b"/d"];
+        let args: Vec<&[u8]> =
+            vec![b"-p", b"x", b"--add-dir", b"/a", b"b", b"--model", b"m", b"--add-dir=/c", b"--", b"--add-dir", b"/d"];
         assert_eq!(named(&args), [Path::new("/a"), Path::new("b"), Path::new("/c")]);
     }
 }

@@ -54,7 +54,8 @@ impl Place {
     /// Reads the facts of the current directory. `cwd` is its physical path, `pwd` the shell's `$PWD`.
     pub fn here(cwd: Option<PathBuf>, pwd: Option<&OsStr>) -> Place {
         let Some(cwd) = cwd else { return Place::default() };
-        let logical = pwd.map(Path::new).filter(|pwd| *pwd != cwd && names_here(pwd)).map(|pwd| Chain::of(pwd.to_path_buf()));
+        let logical =
+            pwd.map(Path::new).filter(|pwd| *pwd != cwd && names_here(pwd)).map(|pwd| Chain::of(pwd.to_path_buf()));
         let mut physical = Chain::of(cwd);
         // What we stand in, even when something else has been put or mounted at its path.
         if let (Some(first), Ok(here)) = (physical.levels.first_mut(), Identity::of(Path::new("."))) {
@@ -146,7 +147,9 @@ fn search(registry: &Registry, chain: &Chain) -> Result<Found, Damage> {
     let mut found = Found { levels: vec![Known::default(); chain.levels.len()], below: None };
     for line in registry.lines() {
         let line = line?;
-        if let Some(level) = lengths.iter().position(|len| *len == line.path.len()).filter(|_| is_prefix(line.path, &text)) {
+        if let Some(level) =
+            lengths.iter().position(|len| *len == line.path.len()).filter(|_| is_prefix(line.path, &text))
+        {
             found.levels[level].by_path = Some(Identity::parse(line.identity).ok_or(Damage::Line)?);
         } else if found.below.is_none() && line.path.len() > text.len() && is_prefix(&text, line.path) {
             found.below = unescape(line.path);

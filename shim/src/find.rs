@@ -23,18 +23,21 @@ pub struct Search<'a> {
 
 /// The host's claude: the one that would run if we were not here. `skip` candidates have been tried.
 pub fn find_host_claude(search: &Search<'_>, skip: usize) -> Option<PathBuf> {
-    let path = search.path.map_or(&b""[..], OsStr::as_bytes).split(|b| *b == b':').map(|dir| Path::new(OsStr::from_bytes(dir)));
+    let path = search
+        .path
+        .map_or(&b""[..], OsStr::as_bytes)
+        .split(|b| *b == b':')
+        .map(|dir| Path::new(OsStr::from_bytes(dir)));
     let home = Path::new(search.home.unwrap_or_default());
-    let usual = [home.join(".local/bin"), home.join(".claude/local"), "/opt/homebrew/bin".into(), "/usr/local/bin".into()];
+    let usual =
+        [home.join(".local/bin"), home.join(".claude/local"), "/opt/homebrew/bin".into(), "/usr/local/bin".into()];
     let ours: Vec<(u64, u64)> = [search.state.join("shims/claude"), search.state.join("where")]
         .into_iter()
         .chain(vmclaude(search.state).ok())
         .filter_map(|file| inode(&file))
         .collect();
     let mut seen = ours;
-    path.chain(usual.iter().map(PathBuf::as_path))
-        .filter_map(|dir| candidate(search, dir, &mut seen))
-        .nth(skip)
+    path.chain(usual.iter().map(PathBuf::as_path)).filter_map(|dir| candidate(search, dir, &mut seen)).nth(skip)
 }
 
 /// The program that enrollment recorded: one line, its absolute path.
@@ -43,7 +46,8 @@ pub fn find_host_claude(search: &Search<'_>, skip: usize) -> Option<PathBuf> {
 /// What is wrong with the record.
 pub fn vmclaude(state: &Path) -> Result<PathBuf, String> {
     let file = state.join("exe");
-    let bytes = registry::read_private(state, &file).map_err(|(path, damage)| format!("{}: {damage}", path.display()))?;
+    let bytes =
+        registry::read_private(state, &file).map_err(|(path, damage)| format!("{}: {damage}", path.display()))?;
     let path = Path::new(OsStr::from_bytes(bytes.strip_suffix(b"\n").unwrap_or(&bytes)));
     if path.is_absolute() { Ok(path.to_path_buf()) } else { Err(format!("{} holds no absolute path", file.display())) }
 }
@@ -74,7 +78,10 @@ fn candidate(search: &Search<'_>, dir: &Path, seen: &mut Vec<(u64, u64)>) -> Opt
 /// Whether some vmclaude keeps its shim here: this one, another user's, another state directory's.
 fn is_shims(dir: &Path) -> bool {
     let named = dir.file_name() == Some(OsStr::new("shims"));
-    named && dir.parent().is_some_and(|up| up.file_name() == Some(OsStr::new("vmclaude")) || up.join(registry::FILE).exists())
+    named
+        && dir
+            .parent()
+            .is_some_and(|up| up.file_name() == Some(OsStr::new("vmclaude")) || up.join(registry::FILE).exists())
 }
 
 fn enrolled(registry: Option<&Registry>, dir: &Path) -> bool {

@@ -102,7 +102,9 @@ mod tests {
         let id = Identity { fs: 0xfeed, ino: 42, birth: u64::MAX };
         assert_eq!(id.text().len(), Identity::TEXT);
         assert_eq!(Identity::parse(id.text().as_bytes()), Some(id));
-        for bad in ["", "1:2:3", &id.text().to_uppercase(), &id.text().replacen('0', "+", 1), &format!("{} ", id.text())] {
+        for bad in
+            ["", "1:2:3", &id.text().to_uppercase(), &id.text().replacen('0', "+", 1), &format!("{} ", id.text())]
+        {
             assert_eq!(Identity::parse(bad.as_bytes()), None, "{bad:?}");
         }
     }

@@ -92,9 +92,11 @@ impl Refusal {
     /// The refusal in words.
     pub fn words(&self) -> Words {
         let (what, because, next) = match self {
-            Refusal::Registry { path, damage } => {
-                (format!("refusing to run claude: {} cannot be trusted", shown(path)), damage.to_string(), mend(path, damage))
-            }
+            Refusal::Registry { path, damage } => (
+                format!("refusing to run claude: {} cannot be trusted", shown(path)),
+                damage.to_string(),
+                mend(path, damage),
+            ),
             Refusal::Replaced { root } => (
                 format!("refusing to run claude: {} is not the directory that was enrolled", shown(root)),
                 "another directory has taken its place (deleted and made again, restored or exchanged)".to_owned(),
@@ -168,7 +170,10 @@ fn mend(path: &Path, damage: &Damage) -> String {
 
 /// A path for a person's eyes: a directory's name must not move the cursor.
 pub fn shown(path: &Path) -> String {
-    path.to_string_lossy().chars().flat_map(|c| if c.is_control() { c.escape_default().collect() } else { vec![c] }).collect()
+    path.to_string_lossy()
+        .chars()
+        .flat_map(|c| if c.is_control() { c.escape_default().collect() } else { vec![c] })
+        .collect()
 }
 
 /// A path as a word for a shell.
