@@ -27,8 +27,8 @@ const CREDENTIALS: [&str; 12] = [
 /// Paths that matter, all canonical.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ours {
-    /// The user's home directory.
-    pub home: PathBuf,
+    /// The user's home directories: `$HOME`, and the one of the user database, because a variable can say anything.
+    pub homes: Vec<PathBuf>,
     /// Our state, data, configuration and cache.
     pub dirs: Vec<PathBuf>,
     /// Our own programs: a guest that could write them would run on the host.
@@ -40,7 +40,7 @@ impl Ours {
     pub fn of(host: &Host) -> Ours {
         let d = &host.dirs;
         Ours {
-            home: real(&host.home),
+            homes: homes(host),
             dirs: [&d.state, &d.data, &d.config, &d.cache].map(|dir| real(dir)).to_vec(),
             programs: vec![real(&host.exe)],
         }
@@ -52,17 +52,13 @@ pub fn reason(dir: &Path, ours: &Ours) -> Option<String> {
     if dir.parent().is_none() {
         return Some("it is the whole file system".to_owned());
     }
-    if dir == ours.home {
+    if ours.homes.iter().any(|home| home == dir) {
         return Some("it is your home directory, with every key and every project".to_owned());
     }
-    if ours.home.starts_with(dir) {
-        return Some(format!("your home directory {} lies in it", shown(&ours.home)));
+    if let Some(home) = ours.homes.iter().find(|home| home.starts_with(dir)) {
+        return Some(format!("your home directory {} lies in it", shown(home)));
     }
-    if let Some(secret) = CREDENTIALS
-        .iter()
-        .map(|name| ours.home.join(name))
-        .find(|s| dir.starts_with(s) || s.starts_with(dir) && s.exists())
-    {
+    if let Some(secret) = secrets(ours).find(|s| dir.starts_with(s) || s.starts_with(dir) && s.exists()) {
         return Some(format!("{} holds credentials", shown(&secret)));
     }
     if let Some(own) = ours.dirs.iter().find(|own| own.starts_with(dir) || dir.starts_with(own)) {
@@ -86,7 +82,7 @@ pub fn check(dir: &Path, host: &Host) -> Result<()> {
     let next = if dir.as_os_str().as_bytes().contains(&b'\n') {
         "rename it".to_owned()
     } else {
-        format!("mkdir {0} && cd {0}", quoted(&ours.home.join("project")))
+        format!("mkdir {0} && cd {0}", quoted(&host.home.join("project")))
     };
     Err(Failure::refused(format!("refusing to show {} to a VM", shown(dir))).because(why).next(next))
 }
@@ -94,12 +90,20 @@ pub fn check(dir: &Path, host: &Host) -> Result<()> {
 fn alias(dir: &Path, ours: &Ours) -> Option<String> {
     let id = |path: &Path| std::fs::metadata(path).ok().map(|m| (m.dev(), m.ino()));
     let dir = id(dir)?;
-    let secrets = CREDENTIALS.iter().map(|name| ours.home.join(name));
-    let known = ours.home.ancestors().map(Path::to_path_buf).chain(secrets).chain(ours.dirs.clone());
-    known
-        .into_iter()
-        .find(|path| id(path) == Some(dir))
-        .map(|path| format!("it is {} under another name", shown(&path)))
+    let above = ours.homes.iter().flat_map(|home| home.ancestors()).map(Path::to_path_buf);
+    let mut known = above.chain(secrets(ours)).chain(ours.dirs.clone());
+    known.find(|path| id(path) == Some(dir)).map(|path| format!("it is {} under another name", shown(&path)))
+}
+
+fn secrets(ours: &Ours) -> impl Iterator<Item = PathBuf> + '_ {
+    ours.homes.iter().flat_map(|home| CREDENTIALS.iter().map(|name| home.join(name)))
+}
+
+fn homes(host: &Host) -> Vec<PathBuf> {
+    let listed = nix::unistd::User::from_uid(nix::unistd::Uid::from_raw(host.uid)).ok().flatten().map(|user| user.dir);
+    let mut homes: Vec<PathBuf> = std::iter::once(host.home.clone()).chain(listed).map(|home| real(&home)).collect();
+    homes.dedup();
+    homes
 }
 
 #[cfg(test)]
@@ -108,7 +112,7 @@ mod tests {
 
     fn ours() -> Ours {
         Ours {
-            home: "/home/u".into(),
+            homes: vec!["/home/u".into(), "/root".into()],
             dirs: vec!["/home/u/.local/state/vmclaude".into(), "/srv/images".into()],
             programs: vec!["/home/u/src/vmclaude/target/release/vmclaude".into()],
         }
@@ -131,6 +135,8 @@ mod tests {
             "/srv",
             "/home/u/src/vmclaude",
             "/home/u/a\nb",
+            "/root",
+            "/root/.ssh",
         ] {
             assert!(reason(Path::new(dir), &ours()).is_some(), "{dir}");
         }
