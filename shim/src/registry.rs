@@ -81,10 +81,10 @@ impl Registry {
         }
         let Some(body) = bytes.strip_suffix(b"\n") else { return Err(Damage::Cut) };
         let end = body.iter().rposition(|b| *b == b'\n').map_or(0, |n| n + 1);
-        let count = bytes[HEADER.len()..end].iter().filter(|b| **b == b'\n').count();
-        if !bytes[end..].starts_with(END) {
+        if end < HEADER.len() || !bytes[end..].starts_with(END) {
             return Err(Damage::Cut);
         }
+        let count = bytes[HEADER.len()..end].iter().filter(|b| **b == b'\n').count();
         if bytes[end..] != *end_line(count, &bytes[..end]).as_bytes() {
             return Err(Damage::Checksum);
         }
