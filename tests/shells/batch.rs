@@ -20,7 +20,13 @@ struct Row {
     code: i32,
 }
 
-const fn row(name: &'static str, shells: &'static [&'static [&'static str]], script: &'static str, out: &'static str, code: i32) -> Row {
+const fn row(
+    name: &'static str,
+    shells: &'static [&'static [&'static str]],
+    script: &'static str,
+    out: &'static str,
+    code: i32,
+) -> Row {
     Row { name, shells, script, out, code }
 }
 
@@ -52,24 +58,84 @@ const ROWS: &[Row] = &[
     row("the registry is lost", ALL, r#"rm "$S/registry"; claude"#, "", 78),
     row("vmclaude is gone: the tree", ALL, r#"rm "$W/lib/vmclaude"; cd "$T"; claude"#, "", 127),
     row("vmclaude is gone: command", ALL, r#"rm "$W/lib/vmclaude"; cd "$T"; command claude"#, "", 127),
-    row("vmclaude is gone: elsewhere", ALL, r#"rm "$W/lib/vmclaude"; claude x; command claude y"#, "HOST [x]\nHOST [y]\n", 0),
+    row(
+        "vmclaude is gone: elsewhere",
+        ALL,
+        r#"rm "$W/lib/vmclaude"; claude x; command claude y"#,
+        "HOST [x]\nHOST [y]\n",
+        0,
+    ),
     row("the shim is gone", ALL, r#"rm "$S/shims/claude"; cd "$T"; claude"#, "", 127),
-    row("the host's claude is in the tree", ALL, r#"mkdir "$T/b"; mv "$H/claude" "$T/b/claude"; env PATH="$T/b:$PATH" claude"#, "", 127),
-    row("a second shim", ALL, r#"mkdir -p "$W/b/vmclaude/shims"; cp "$S/shims/claude" "$W/b/vmclaude/shims"; env PATH="$W/b/vmclaude/shims:$PATH" "$S/shims/claude" x"#, "HOST [x]\n", 0),
-    row("a link to the shim", ALL, r#"mkdir "$W/b"; ln -s "$S/shims/claude" "$W/b/claude"; cd "$T"; "$W/b/claude" x"#, "VM [x]\n", 0),
+    row(
+        "a claude in the tree is not the host's",
+        ALL,
+        r#"mkdir "$T/b"; sed s/WHO=HOST/WHO=TREE/ "$H/claude" > "$T/b/claude"; chmod +x "$T/b/claude"; env PATH="$S/shims:$T/b:$PATH" claude x"#,
+        "HOST [x]\n",
+        0,
+    ),
+    row(
+        "a second shim",
+        ALL,
+        r#"mkdir -p "$W/b/vmclaude/shims"; cp "$S/shims/claude" "$W/b/vmclaude/shims"; env PATH="$W/b/vmclaude/shims:$PATH" "$S/shims/claude" x"#,
+        "HOST [x]\n",
+        0,
+    ),
+    row(
+        "a link to the shim",
+        ALL,
+        r#"mkdir "$W/b"; ln -s "$S/shims/claude" "$W/b/claude"; cd "$T"; "$W/b/claude" x"#,
+        "VM [x]\n",
+        0,
+    ),
     row("--add-dir into the tree", ALL, r#"claude -p x --add-dir /tmp ../tr\ ee/sub"#, "", 78),
     row("--add-dir elsewhere", ALL, r#"claude --add-dir ../tr\ ee-evil"#, "HOST [--add-dir] [../tr ee-evil]\n", 0),
-    row("three times loaded", POSIX, r#". "$S/hook.$(echo $0 | sed s,.*/,,)"; . "$S/hook.$(echo $0 | sed s,.*/,,)"; cd "$T"; claude x"#, "VM [x]\n", 0),
+    row("three times loaded", ALL, r#". "%HOOK%"; . "%HOOK%"; cd "$T"; claude x"#, "VM [x]\n", 0),
     row("an inner shell's directory", ALL, r#"cd "$T"; sh -c 'cd "$O" && claude x'"#, "HOST [x]\n", 0),
     row("strict shells: the tree", STRICT, r#"cd "$T"; claude; claude x"#, "VM\nVM [x]\n", 0),
     row("strict shells: outside", STRICT, r#"claude x"#, "HOST [x]\n", 0),
     row("strict shells: a link out", STRICT, r#"cd "$T/link-out"; claude x"#, "", 78),
-    row("hashed before the hook", &[&["bash"]], r#"PATH="$H:$W/tools"; command claude 1; hash -t claude >/dev/null; . "$S/hook.bash"; cd "$T"; command claude 2"#, "HOST [1]\nVM [2]\n", 0),
-    row("the function alone: bash", &[&["bash"]], r#"cd "$T"; f=$(declare -f claude); env PATH="$H:$W/tools" bash -c "$f; claude x""#, "VM [x]\n", 0),
-    row("the function alone: zsh", &[&["zsh"]], r#"cd "$T"; f=$(functions claude); env PATH="$H:$W/tools" zsh -fc "$f; claude x""#, "VM [x]\n", 0),
-    row("the function alone: fish", &[&["fish"]], r#"cd "$T"; functions claude | env PATH="$H:$W/tools" fish -Nc 'source; claude x'"#, "VM [x]\n", 0),
-    row("completions stay: bash", &[&["bash"]], r#"complete -W w claude; . "$S/hook.bash"; complete -p claude"#, "complete -W 'w' claude\n", 0),
-    row("completions stay: fish", &[&["fish"]], r#"complete -c claude -a w; . "$S/hook.fish"; complete -C 'claude w'"#, "w\n", 0),
+    row(
+        "hashed before the hook",
+        &[&["bash"]],
+        r#"PATH="$H:$W/tools"; command claude 1; hash -t claude >/dev/null; . "$S/hook.bash"; cd "$T"; command claude 2"#,
+        "HOST [1]\nVM [2]\n",
+        0,
+    ),
+    row(
+        "the function alone: bash",
+        &[&["bash"]],
+        r#"cd "$T"; f=$(declare -f claude); env PATH="$H:$W/tools" bash -c "$f; claude x""#,
+        "VM [x]\n",
+        0,
+    ),
+    row(
+        "the function alone: zsh",
+        &[&["zsh"]],
+        r#"cd "$T"; f=$(functions claude); env PATH="$H:$W/tools" zsh -fc "$f; claude x""#,
+        "VM [x]\n",
+        0,
+    ),
+    row(
+        "the function alone: fish",
+        &[&["fish"]],
+        r#"cd "$T"; functions claude | env PATH="$H:$W/tools" fish -Nc 'source; claude x'"#,
+        "VM [x]\n",
+        0,
+    ),
+    row(
+        "completions stay: bash",
+        &[&["bash"]],
+        r#"complete -W w claude; . "$S/hook.bash"; complete -p claude"#,
+        "complete -W 'w' claude\n",
+        0,
+    ),
+    row(
+        "completions stay: fish",
+        &[&["fish"]],
+        r#"complete -c claude -a w; . "$S/hook.fish"; complete -C 'claude w'"#,
+        "w\n",
+        0,
+    ),
 ];
 
 #[test]
@@ -128,7 +194,8 @@ fn a_wrapper_that_looks_on_path_again_ends() {
     }
     // One that execs comes back in the same process: the next candidate is taken.
     world.program("w1/claude", "#!/bin/sh\nexec claude \"$@\"\n");
-    let run = |dir: &str| world.script(&["bash"], &format!(r#"cd "$O"; PATH="$S/shims:$W/{dir}:$PATH" "$S/shims/claude" x"#));
+    let run =
+        |dir: &str| world.script(&["bash"], &format!(r#"cd "$O"; PATH="$S/shims:$W/{dir}:$PATH" "$S/shims/claude" x"#));
     let done = run("w1");
     assert_eq!(done.out, "HOST [x]\n", "{}", done.err);
     // One that starts a child comes back deeper: there is a limit.

@@ -7,7 +7,19 @@ use vmclaude::hook::{Shell, quote, start_lines};
 #[test]
 fn each_shell_reads_back_what_its_quote_wrote() {
     let world = World::new();
-    for text in ["", "plain", "a b", "it's", "'", "''", r"\", r"a\'b\\", "$HOME `ls` \"x\" *?[a] {b,c} ~ # ; & | <>", "ü\ttab", "!x"] {
+    for text in [
+        "",
+        "plain",
+        "a b",
+        "it's",
+        "'",
+        "''",
+        r"\",
+        r"a\'b\\",
+        "$HOME `ls` \"x\" *?[a] {b,c} ~ # ; & | <>",
+        "ü\ttab",
+        "!x",
+    ] {
         for shell in Shell::ALL {
             let script = format!("printf '%s' {}", quote(shell, text));
             let done = world.run(world.shell(&[shell.name(), "-c"]).arg(script));
@@ -51,7 +63,14 @@ fn the_shims_directory_moves_to_the_front_once_and_the_rest_stays() {
         format!("{shims}:/a:{shims}:{shims}:{tools}:/b:{shims}"),
         format!("{shims}:/a:{tools}:/b"),
     ] {
-        for (name, file) in [("zsh", "hook.zsh"), ("bash", "hook.bash"), ("fish", "hook.fish"), ("sh", "env.sh"), ("bash", "env.sh"), ("zsh", "env.sh")] {
+        for (name, file) in [
+            ("zsh", "hook.zsh"),
+            ("bash", "hook.bash"),
+            ("fish", "hook.fish"),
+            ("sh", "env.sh"),
+            ("bash", "env.sh"),
+            ("zsh", "env.sh"),
+        ] {
             let script = format!(r#". "$S/{file}"; . "$S/{file}"; env | sed -n s/^PATH=//p"#);
             let mut shell = world.shell(&[name, "-c"]);
             let done = world.clean(shell.arg(script)).env("PATH", &before).output().expect("runs");

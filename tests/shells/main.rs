@@ -3,8 +3,8 @@
 
 mod batch;
 mod hooks;
-//mod interactive;
-//mod pty;
-//mod races;
+mod interactive;
+mod pty;
+mod races;
 mod signals;
 mod world;

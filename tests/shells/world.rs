@@ -9,9 +9,9 @@ use std::sync::OnceLock;
 /// The program under test.
 pub(crate) const VMCLAUDE: &str = env!("CARGO_BIN_EXE_vmclaude");
 
-const TOOLS: [&str; 22] = [
-    "sh", "bash", "zsh", "fish", "env", "cat", "cp", "ls", "grep", "xargs", "make", "mkdir", "mv", "rm", "rmdir", "sleep", "ln", "true",
-    "python3", "sed", "head", "kill",
+const TOOLS: [&str; 23] = [
+    "sh", "bash", "zsh", "fish", "env", "cat", "cp", "ls", "grep", "xargs", "make", "mkdir", "mv", "rm", "rmdir",
+    "sleep", "ln", "true", "python3", "sed", "head", "kill", "chmod",
 ];
 
 /// The vmclaude that the shim finds: it says what it was given.
@@ -91,9 +91,18 @@ impl World {
     pub(crate) fn clean<'a>(&self, command: &'a mut Command) -> &'a mut Command {
         let text = |p: PathBuf| p.into_os_string();
         let path = format!("{}:{}", self.path("bin").display(), self.path("tools").display());
-        command.env_clear().current_dir(self.path("out")).env("PATH", path).env("TERM", "dumb").env("LC_ALL", "C.UTF-8");
+        command
+            .env_clear()
+            .current_dir(self.path("out"))
+            .env("PATH", path)
+            .env("TERM", "dumb")
+            .env("LC_ALL", "C.UTF-8");
         command.env("HOME", self.path("ho me's")).env("W", &self.root).env("T", text(self.path("tr ee")));
-        command.env("O", text(self.path("out"))).env("H", text(self.path("bin"))).env("S", &self.state).env("ZDOTDIR", self.path("x"))
+        command
+            .env("O", text(self.path("out")))
+            .env("H", text(self.path("bin")))
+            .env("S", &self.state)
+            .env("ZDOTDIR", self.path("x"))
     }
 
     /// Runs a program here to its end.
@@ -106,6 +115,14 @@ impl World {
     /// A shell with its own start files switched off.
     pub(crate) fn shell(&self, words: &[&str]) -> Command {
         let mut command = Command::new(self.path("tools").join(words[0]));
+        // zsh wants this one before any other.
+        let words = match words.get(1) {
+            Some(&"--emulate") => {
+                command.args(&words[1..3]);
+                [&words[..1], &words[3..]].concat()
+            }
+            _ => words.to_vec(),
+        };
         command.args(match words[0] {
             "zsh" => &["-f"][..],
             "bash" => &["--norc", "--noprofile"],
@@ -119,7 +136,9 @@ impl World {
     /// Runs a script in a shell that has loaded its hook.
     pub(crate) fn script(&self, words: &[&str], script: &str) -> Done {
         let hook = vmclaude::hook::quote(shell_of(words[0]), &self.hook(words[0]));
-        self.run(self.shell(words).arg("-c").arg(format!(". {hook}\n{script}")))
+        self.run(
+            self.shell(words).arg("-c").arg(format!(". {hook}\n{}", script.replace("%HOOK%", &self.hook(words[0])))),
+        )
     }
 
     /// Runs the shim itself in a directory.
