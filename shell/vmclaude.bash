@@ -65,6 +65,7 @@ function __vmclaude_guard {
 }
 if [[ $- == *i* ]]; then
   # String or array, exported or not: PROMPT_COMMAND stays what it is, because other programs' code expects it.
+  # shellcheck disable=SC2128,SC2178 # in its own branch it is a string
   if [[ "$(\builtin declare -p PROMPT_COMMAND 2>/dev/null)" == "declare -a"* ]]; then
     if [[ " ${PROMPT_COMMAND[*]-} " != *" __vmclaude_guard "* ]]; then
       PROMPT_COMMAND[${#PROMPT_COMMAND[@]}]=__vmclaude_guard

@@ -1,6 +1,8 @@
 //! Which directory this is, whatever it is called: a name can be moved, replaced or reached by another way.
 
+use std::fs::File;
 use std::io;
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::UNIX_EPOCH;
@@ -27,6 +29,15 @@ impl Identity {
     pub fn of(path: &Path) -> io::Result<Identity> {
         let meta = std::fs::metadata(path)?;
         Ok(Identity { fs: fs_id(path)?, ino: meta.ino(), birth: birth(&meta) })
+    }
+
+    /// The identity of a directory that is open: of itself, whatever its path leads to by now.
+    ///
+    /// # Errors
+    /// When the system does not tell.
+    pub fn of_open(dir: &File) -> io::Result<Identity> {
+        let meta = dir.metadata()?;
+        Ok(Identity { fs: open_fs_id(dir)?, ino: meta.ino(), birth: birth(&meta) })
     }
 
     /// Fixed width, so that a reader of ten thousand lines finds the path behind it without searching.
@@ -67,30 +78,38 @@ pub(crate) fn birth(meta: &std::fs::Metadata) -> u64 {
     since.and_then(|d| u64::try_from(d.as_nanos()).ok()).unwrap_or(0)
 }
 
-/// The id of the file system that `path` lies on.
+#[cfg(target_os = "macos")]
+use libc::{fstatfs as fstat_fs, statfs as stat_fs};
 #[cfg(target_os = "linux")]
-pub(crate) fn fs_id(path: &Path) -> io::Result<u64> {
-    let path = crate::exec::c_string(path.as_os_str())?;
-    // SAFETY: statvfs is plain numbers, for which all zeroes is a value.
-    let mut buf: libc::statvfs = unsafe { std::mem::zeroed() };
-    // SAFETY: the path is a C string and the buffer is one statvfs; both live through the call.
-    let rc = unsafe { libc::statvfs(path.as_ptr(), &raw mut buf) };
-    if rc == 0 { Ok(buf.f_fsid) } else { Err(io::Error::last_os_error()) }
-}
+use libc::{fstatvfs as fstat_fs, statvfs as stat_fs};
 
 /// The id of the file system that `path` lies on.
-#[cfg(target_os = "macos")]
 pub(crate) fn fs_id(path: &Path) -> io::Result<u64> {
     let path = crate::exec::c_string(path.as_os_str())?;
-    // SAFETY: statfs is plain numbers and characters, for which all zeroes is a value.
-    let mut buf: libc::statfs = unsafe { std::mem::zeroed() };
-    // SAFETY: the path is a C string and the buffer is one statfs; both live through the call.
-    let rc = unsafe { libc::statfs(path.as_ptr(), &raw mut buf) };
-    if rc != 0 {
-        return Err(io::Error::last_os_error());
-    }
+    // SAFETY: the structure is plain numbers and characters, for which all zeroes is a value.
+    let mut buf: stat_fs = unsafe { std::mem::zeroed() };
+    // SAFETY: the path is a C string and the buffer is one structure; both live through the call.
+    let rc = unsafe { stat_fs(path.as_ptr(), &raw mut buf) };
+    if rc == 0 { Ok(number(&buf)) } else { Err(io::Error::last_os_error()) }
+}
+
+fn open_fs_id(dir: &File) -> io::Result<u64> {
+    // SAFETY: as above.
+    let mut buf: stat_fs = unsafe { std::mem::zeroed() };
+    // SAFETY: the descriptor is open and the buffer is one structure; both live through the call.
+    let rc = unsafe { fstat_fs(dir.as_raw_fd(), &raw mut buf) };
+    if rc == 0 { Ok(number(&buf)) } else { Err(io::Error::last_os_error()) }
+}
+
+#[cfg(target_os = "linux")]
+fn number(buf: &stat_fs) -> u64 {
+    buf.f_fsid
+}
+
+#[cfg(target_os = "macos")]
+fn number(buf: &stat_fs) -> u64 {
     // SAFETY: fsid_t is two 32-bit numbers whose fields the libc crate hides; any eight bytes are a u64.
-    Ok(unsafe { (&raw const buf.f_fsid).cast::<u64>().read_unaligned() })
+    unsafe { (&raw const buf.f_fsid).cast::<u64>().read_unaligned() }
 }
 
 #[cfg(test)]

@@ -4,11 +4,14 @@ pub mod refuse;
 pub mod registry;
 pub mod store;
 
-use crate::error::{Failure, Result};
+use crate::error::{Context, Failure, Result};
 use crate::host::Host;
 use std::ffi::OsStr;
+use std::fs::{File, OpenOptions};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use vmclaude_shim::{Place, Refusal, Registry, Verdict, decide};
+use vmclaude_shim::decide::{Chain, in_tree};
+use vmclaude_shim::{Identity, Place, Refusal, Registry, Verdict, decide};
 
 /// The directory that a VM shows at `/workspace`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -59,6 +62,29 @@ pub fn project_or_here(host: &Host) -> Result<Project> {
     let root = host.cwd.clone().ok_or_else(|| refused(Refusal::NoDirectory))?;
     refuse::check(&root, host)?;
     Ok(Project { root, rest: PathBuf::new(), enrolled: false, moved: false })
+}
+
+/// Opens the project's root, and decides once more on what was opened: whatever is put at its path from now on, the
+/// descriptor is the directory that was meant. Only the descriptor may be shown to a VM, never the path again.
+///
+/// # Errors
+/// Exit 78 when the directory at the path is no longer the enrolled one.
+pub fn open_root(host: &Host, project: &Project) -> Result<File> {
+    let what = || format!("cannot open {}", shown(&project.root));
+    let flags = libc::O_DIRECTORY | libc::O_NOFOLLOW;
+    let dir = OpenOptions::new().read(true).custom_flags(flags).open(&project.root).what(what)?;
+    let identity = Identity::of_open(&dir).what(what)?;
+    if !project.enrolled {
+        return Ok(dir);
+    }
+    let lost = || refused(Refusal::Replaced { root: project.root.clone() });
+    let registry = Registry::read(&host.dirs.state).map_err(refused)?.ok_or_else(lost)?;
+    let opened = Chain { path: project.root.clone(), levels: vec![(project.root.clone(), Ok(identity))] };
+    match in_tree(&registry, &opened) {
+        Verdict::Vm(_) => Ok(dir),
+        Verdict::Refuse(refusal) => Err(refused(refusal)),
+        Verdict::Host { .. } => Err(lost()),
+    }
 }
 
 /// The one way in which every verb turns what was typed into a directory: absolute, links resolved.
