@@ -12,7 +12,9 @@ pub mod plan;
 pub mod settings;
 // 2: foreign syntax, pure
 pub mod engine;
+pub mod hook;
 // 3: effects
+pub mod enrollment;
 pub mod net;
 pub mod session;
 #[cfg(target_os = "linux")]

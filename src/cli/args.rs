@@ -1,5 +1,6 @@
 //! The command line as clap sees it: definitions only. Help, completions and man pages come from here.
 
+use crate::hook::Shell;
 use clap::{Args, Parser, Subcommand, ValueHint};
 use std::ffi::OsString;
 use std::net::SocketAddr;
@@ -175,17 +176,9 @@ pub struct ImageRm {
 pub struct Hook {
     /// Which shell
     pub shell: Shell,
-}
-
-/// Shells that have a hook.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub enum Shell {
-    /// zsh 5.8 and later
-    Zsh,
-    /// bash 3.2 and later
-    Bash,
-    /// fish 3.2 and later
-    Fish,
+    /// Print the lines for the shell's start file instead
+    #[arg(long)]
+    pub rc: bool,
 }
 
 /// `vmclaude completions`.

@@ -1,6 +1,14 @@
 //! One file per verb; this one sends each invocation to its verb.
 
 pub mod args;
+mod completions;
+mod enroll;
+mod hook;
+mod host;
+mod list;
+mod man;
+mod route;
+mod unenroll;
 
 use crate::error::{Failure, Result};
 use crate::exit::{Exit, USAGE};
@@ -33,6 +41,15 @@ pub fn run(host: &Host) -> Result<Exit> {
 fn verb(host: &Host, verb: Verb) -> Result<Exit> {
     match verb {
         Verb::Run(r) => crate::run::claude(host, &r.flags, r.args),
+        Verb::Enroll(words) => enroll::run(host, &words),
+        Verb::Unenroll(words) => unenroll::run(host, &words),
+        Verb::List(output) => list::run(host, &output),
+        Verb::Hook(words) => hook::run(host, &words),
+        Verb::Completions(words) => completions::run(&words),
+        Verb::Man(words) => man::run(&words),
+        Verb::Route(words) => route::run(host, words),
+        Verb::Where(state) => route::print_tree(host, &state),
+        Verb::Host(words) => self::host::run(host, &words),
         _ => Err(Failure::usage("not there yet")),
     }
 }

@@ -38,3 +38,14 @@ pub fn help(text: &clap::Error) -> Result<()> {
         _ => Ok(()),
     }
 }
+
+/// Asks on the terminal and reads one line; an end of input is an empty answer.
+///
+/// # Errors
+/// When the terminal cannot be read.
+pub fn ask(question: &str) -> Result<String> {
+    let _ = write!(std::io::stderr(), "{question}");
+    let mut line = String::new();
+    std::io::stdin().read_line(&mut line).map_err(|e| Failure::new("cannot read your answer").because(e))?;
+    Ok(line.trim().to_owned())
+}

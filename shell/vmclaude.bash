@@ -1,0 +1,80 @@
+# vmclaude hook for bash 3.2+. Generated; safe to source or eval any number of times.
+# The function calls no other function, so it survives being copied alone into another shell. With the keyword, an alias
+# called claude cannot change its name. One external command, last, so that the status, Ctrl-Z, pipes and subshells behave
+# as without it.
+function claude {
+  if [[ -x @SHIM@ ]]; then
+    @SHIM@ ${1+"$@"}
+  else
+    \builtin printf '%s %s %s\n' 'vmclaude:' @SHIM@ 'is missing: refusing to run claude (vmclaude enroll puts it back; to stop using vmclaude in this shell: unset -f claude)' >&2
+    \builtin return 127
+  fi
+}
+function __vmclaude_front {
+  \builtin local q=":$PATH:" s=:@SHIMS@:
+  while [[ $q == *"$s"* ]]; do q=${q%%"$s"*}:${q#*"$s"}; done
+  q=${q#:}; q=${q%:}
+  PATH=@SHIMS@${q:+:$q}
+  \builtin export PATH
+}
+__vmclaude_front
+# Before each prompt. Starts a process only when the directory has changed, and leaves $? as it was.
+function __vmclaude_guard {
+  \builtin local st=$? IFS=$' \t\n' p d w v f mark=$'\n''vmclaude is here:' why=
+  # An alias beats a function. One that leads back to claude may stay. BASH_ALIASES would be shorter; bash 3.2 lacks it.
+  if \builtin alias claude >/dev/null 2>&1; then
+    v=$(\builtin alias claude); v=${v#*=}; v=${v#[\"\']}; v=${v%[\"\']}
+    w=$v
+    while [[ $w == *' '* ]]; do
+      case ${w%% *} in *=*|command|env|nice|time) w=${w#* } ;; *) break ;; esac
+    done
+    w=${w%% *}
+    case $w in claude|vmclaude) ;; *)
+      \builtin unalias claude
+      \builtin printf -v v %q "$v"
+      why="removed alias claude=$v: it would go around the VM (flags can stay: alias claude='claude ...')" ;;
+    esac
+  fi
+  # A claude in front of the shim: the shim moves to the front. Never merely because it is not the first.
+  p=$PATH:
+  while [[ -n $p ]]; do
+    d=${p%%:*}; p=${p#*:}
+    [[ $d == @SHIMS@ ]] && break
+    if [[ -x ${d:-.}/claude && ! -d ${d:-.}/claude ]]; then __vmclaude_front; break; fi
+  done
+  [[ -n $why ]] && \builtin printf '%s\n' "vmclaude: $why" >&2
+  if [[ ${__vmclaude_pwd-} != "$PWD" ]]; then
+    __vmclaude_pwd=$PWD
+    # One subshell for both questions: what is the function, and what is this directory?
+    v=$(\builtin declare -f claude; \builtin printf '%s' "$mark"; \builtin exec @WHERE@ 2>/dev/null </dev/null)
+    f=${v%%"$mark"*}; v=${v#*"$mark"}
+    # Another function may be somebody's own wrapper, so it is named and not fought.
+    if [[ $f != *'refusing to run claude'* ]]; then
+      \builtin printf '%s\n' "vmclaude: a shell function 'claude' replaced the one of vmclaude: run 'vmclaude status'" >&2
+    fi
+    if [[ $v != "${VMCLAUDE_TREE-}" ]]; then
+      VMCLAUDE_TREE=$v
+      if [[ -n $v ]]; then
+        \builtin printf 'vmclaude: claude runs in a VM here (%q)\n' "$v" >&2
+      else
+        \builtin printf '%s\n' 'vmclaude: claude runs on the host here' >&2
+      fi
+    fi
+  fi
+  \builtin return "$st"
+}
+if [[ $- == *i* ]]; then
+  # String or array, exported or not: PROMPT_COMMAND stays what it is, because other programs' code expects it.
+  # shellcheck disable=SC2128,SC2178 # in its own branch it is a string
+  if [[ "$(\builtin declare -p PROMPT_COMMAND 2>/dev/null)" == "declare -a"* ]]; then
+    if [[ " ${PROMPT_COMMAND[*]-} " != *" __vmclaude_guard "* ]]; then
+      PROMPT_COMMAND[${#PROMPT_COMMAND[@]}]=__vmclaude_guard
+    fi
+  elif [[ "${PROMPT_COMMAND-}" != *__vmclaude_guard* ]]; then
+    PROMPT_COMMAND="${PROMPT_COMMAND-}"
+    while [[ $PROMPT_COMMAND == *[$' \t\n;'] ]]; do PROMPT_COMMAND=${PROMPT_COMMAND%?}; done
+    PROMPT_COMMAND="${PROMPT_COMMAND:+$PROMPT_COMMAND; }__vmclaude_guard"
+  fi
+fi
+# shellcheck disable=SC2034 # the lines in the start file look at it
+__vmclaude_ok=1

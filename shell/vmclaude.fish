@@ -1,0 +1,49 @@
+# vmclaude hook for fish 3.2+. Generated; safe to source any number of times.
+# The function calls no other function, so it survives being copied alone. One external command, last, so that the status,
+# Ctrl-Z, pipes and subshells behave as without it.
+function claude --description 'claude, in a VM where the directory is enrolled'
+    if builtin test -x @SHIM@
+        @SHIM@ $argv
+    else
+        builtin echo 'vmclaude:' @SHIM@ 'is missing: refusing to run claude (vmclaude enroll puts it back; to stop using vmclaude in this shell: functions -e claude)' >&2
+        return 127
+    end
+end
+function __vmclaude_front
+    set -l p
+    for d in $PATH
+        builtin test "$d" = @SHIMS@; or set p $p $d
+    end
+    set -gx PATH @SHIMS@ $p
+end
+__vmclaude_front
+# Before each prompt. Starts a process only when the directory has changed.
+function __vmclaude_guard --on-event fish_prompt
+    # A claude in front of the shim: the shim moves to the front. Never merely because it is not the first.
+    for d in $PATH
+        builtin test "$d" = @SHIMS@; and break
+        if builtin test -x "$d/claude" -a ! -d "$d/claude"
+            __vmclaude_front
+            break
+        end
+    end
+    builtin test "$__vmclaude_pwd" = "$PWD"; and return
+    set -g __vmclaude_pwd $PWD
+    # Another function may be somebody's own wrapper, so it is named and not fought.
+    if not functions claude 2>/dev/null | string match -q -- '*refusing to run claude*'
+        builtin echo "vmclaude: a function or alias 'claude' replaced the one of vmclaude: run 'vmclaude status'" >&2
+    end
+    if abbr --query claude 2>/dev/null
+        builtin echo "vmclaude: an abbreviation 'claude' may go around the VM: abbr --erase claude" >&2
+    end
+    set -l v (@WHERE@ 2>/dev/null </dev/null)
+    if builtin test "$v" != "$VMCLAUDE_TREE"
+        set -g VMCLAUDE_TREE $v
+        if builtin test -n "$v"
+            builtin echo "vmclaude: claude runs in a VM here ("(string escape -- $v)")" >&2
+        else
+            builtin echo 'vmclaude: claude runs on the host here' >&2
+        end
+    end
+end
+set -g __vmclaude_ok 1

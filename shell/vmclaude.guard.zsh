@@ -1,0 +1,59 @@
+function '__vmclaude_front' {
+  'builtin' 'emulate' '-L' 'zsh'
+  path=(@SHIMS@ "${(@)path:#@SHIMS@}")
+  'builtin' 'export' 'PATH'
+}
+__vmclaude_front
+# Before each prompt. Starts a process only when the directory has changed, and leaves $? as it was.
+function '__vmclaude_guard' {
+  'builtin' 'emulate' '-L' 'zsh'
+  'builtin' 'local' d v w why=
+  # An alias beats a function. One that leads back to claude may stay.
+  if 'builtin' 'alias' 'claude' >/dev/null 2>&1; then
+    v=${aliases[claude]-${galiases[claude]-}}
+    for w in ${(z)v}; do
+      case $w in
+        *=*|noglob|nocorrect|command|env|nice|time) ;;
+        *) break ;;
+      esac
+    done
+    if [[ $w != 'claude' && $w != 'vmclaude' ]]; then
+      'builtin' 'unalias' 'claude'
+      why="removed alias claude=${(V)v}: it would go around the VM (flags can stay: alias claude='claude ...')"
+    fi
+  fi
+  # A claude in front of the shim: the shim moves to the front. Never merely because it is not the first.
+  for d in "${(@)path}"; do
+    [[ $d == @SHIMS@ ]] && break
+    if [[ -x ${d:-.}/claude && ! -d ${d:-.}/claude ]]; then
+      __vmclaude_front; break
+    fi
+  done
+  # Another function: it may be somebody's own wrapper, so it is named and not fought.
+  if [[ ${functions[claude]-} != *'refusing to run claude'* ]]; then
+    [[ ${__vmclaude_fn-} == "${functions[claude]-}" ]] ||
+      why+="${why:+; }a shell function 'claude' replaced the one of vmclaude: run 'vmclaude status'"
+    'builtin' 'typeset' '-g' __vmclaude_fn="${functions[claude]-}"
+  fi
+  [[ -n $why ]] && 'builtin' 'print' '-ru2' '--' "vmclaude: $why"
+  if [[ ${__vmclaude_pwd-} != "$PWD" ]]; then
+    'builtin' 'typeset' '-g' __vmclaude_pwd="$PWD"
+    v=$(@WHERE@ 2>/dev/null </dev/null)
+    if [[ $v != "${VMCLAUDE_TREE-}" ]]; then
+      if [[ -n $v ]]; then
+        'builtin' 'print' '-ru2' '--' "vmclaude: claude runs in a VM here (${(V)v})"
+      else
+        'builtin' 'print' '-ru2' '--' "vmclaude: claude runs on the host here"
+      fi
+      'builtin' 'typeset' '-g' VMCLAUDE_TREE="$v"
+    fi
+  fi
+  'builtin' 'return' '0'
+}
+function '__vmclaude_install' {
+  'builtin' 'emulate' '-L' 'zsh'
+  'builtin' 'typeset' '-ga' precmd_functions
+  precmd_functions=("${(@)precmd_functions:#__vmclaude_guard}" '__vmclaude_guard')
+}
+[[ ! -o interactive ]] || __vmclaude_install
+'builtin' 'unset' '-f' '__vmclaude_install'

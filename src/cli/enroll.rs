@@ -1,0 +1,120 @@
+//! `vmclaude enroll`: from now on, `claude` typed in this directory runs in a VM.
+
+use crate::cli::args::Enroll;
+use crate::enrollment::registry::{Change, add};
+use crate::enrollment::store::{Store, install};
+use crate::enrollment::{canonical, refuse, shown};
+use crate::error::{Context, Failure, Result};
+use crate::exit::Exit;
+use crate::files::quoted;
+use crate::hook::{self, Shell};
+use crate::host::Host;
+use crate::report;
+use std::path::{Path, PathBuf};
+use vmclaude_shim::decide::{Chain, in_tree};
+use vmclaude_shim::{Identity, Registry, Verdict};
+
+/// Enrolls a directory and installs the shim and the hooks.
+///
+/// # Errors
+/// When the directory must not be shown to a VM, the registry cannot be trusted, or a file cannot be written.
+pub(super) fn run(host: &Host, words: &Enroll) -> Result<Exit> {
+    let typed = canonical(words.dir.as_deref(), host)?;
+    refuse::check(&typed, host)?;
+    let Some(dir) = chosen(host, typed, words.here)? else { return Ok(Exit::OK) };
+    let mut store = Store::open(host)?;
+    if store.was_lost {
+        report::note("the list of enrolled directories was missing: enroll the others again as well");
+    }
+    let identity = Identity::of(&dir).what(|| format!("cannot look at {}", shown(&dir)))?;
+    let change = add(&mut store.entries, &dir, identity, |path| path.symlink_metadata().is_err());
+    install(host, &store.entries)?;
+    store.save()?;
+    tell(host, &dir, &change);
+    Ok(Exit::OK)
+}
+
+/// The directory to enroll: what was typed, or the root of the repository around it; `None` when there is nothing to do.
+fn chosen(host: &Host, typed: PathBuf, here: bool) -> Result<Option<PathBuf>> {
+    let registry = Registry::read(&host.dirs.state).ok().flatten();
+    let known = registry.map(|registry| in_tree(&registry, &Chain::of(typed.clone())));
+    if let Some(Verdict::Vm(tree)) = known
+        && !here
+    {
+        if tree.rest.as_os_str().is_empty() {
+            return Ok(Some(typed));
+        }
+        report::note(&format!("{} lies in {}, which is enrolled already", shown(&typed), shown(&tree.root)));
+        return Ok(None);
+    }
+    let Some(root) = repository(&typed).filter(|root| refuse::check(root, host).is_ok()) else {
+        return Ok(Some(typed));
+    };
+    if here {
+        report::note(&format!("the VM will not see {}: no .git, and no CLAUDE.md from above", shown(&root)));
+        return Ok(Some(typed));
+    }
+    propose(host, typed, root).map(Some)
+}
+
+fn propose(host: &Host, typed: PathBuf, root: PathBuf) -> Result<PathBuf> {
+    let why =
+        format!("it lies in the repository {}; alone, the VM sees neither .git nor CLAUDE.md from above", shown(&root));
+    if host.tty[0] && host.tty[2] {
+        let answer = report::ask(&format!("{}: {why}\nEnroll {} instead? [Y/n] ", shown(&typed), shown(&root)))?;
+        return Ok(if matches!(answer.as_str(), "" | "y" | "Y" | "yes") { root } else { typed });
+    }
+    Err(Failure::usage(format!("{} is not the root of its repository", shown(&typed))).because(why).next(format!(
+        "vmclaude enroll {}, or vmclaude enroll --here {}",
+        quoted(&root),
+        quoted(&typed)
+    )))
+}
+
+/// The root of the repository that `dir` lies in, when `dir` itself is not one.
+fn repository(dir: &Path) -> Option<PathBuf> {
+    let root = dir.ancestors().find(|up| up.join(".git").symlink_metadata().is_ok())?;
+    (root != dir).then(|| root.to_path_buf())
+}
+
+fn tell(host: &Host, dir: &Path, change: &Change) {
+    let dir = shown(dir);
+    report::note(&match change {
+        Change::Added => format!("enrolled {dir}"),
+        Change::Same => format!("{dir} was enrolled already"),
+        Change::Replaced => format!("enrolled {dir} anew: it is not the directory that was enrolled before"),
+        Change::Moved(old) => format!("enrolled {dir}, which was {} before", shown(old)),
+    });
+    if *change != Change::Same {
+        report::note("there and below, claude runs in a throw-away VM that sees:");
+        report::note(&format!("  /workspace    {dir}, read and write"));
+        report::note(&format!("  its home      {}, the same in every project", shown(&host.dirs.guest_home)));
+        report::note("  nothing else of this machine: no other file, no key, no local network");
+    }
+    if let Some(line) = missing_hook(host) {
+        report::note(&format!(
+            "your shell does not load the hook yet; type this once and open a new terminal:\n  {line}"
+        ));
+    }
+}
+
+/// What to type so that the user's shell loads its hook; `None` when it does, or when we do not know that shell.
+fn missing_hook(host: &Host) -> Option<String> {
+    let name = Path::new(host.var("SHELL")?).file_name()?.to_str()?;
+    let shell = Shell::ALL.into_iter().find(|s| s.name() == name)?;
+    let dir = |var: &str, default: &str| host.var(var).map_or_else(|| host.home.join(default), PathBuf::from);
+    let start = match shell {
+        Shell::Zsh => dir("ZDOTDIR", "").join(".zshrc"),
+        Shell::Bash => host.home.join(".bashrc"),
+        Shell::Fish => dir("XDG_CONFIG_HOME", ".config").join("fish/conf.d/vmclaude.fish"),
+    };
+    let text = std::fs::read(&start).unwrap_or_default();
+    let text = String::from_utf8_lossy(&text);
+    let hook = hook::file(&host.dirs.state, shell);
+    if text.contains(&*hook.to_string_lossy()) || text.contains("vmclaude hook") {
+        return None;
+    }
+    let parent =
+        start.parent().filter(|p| !p.exists()).map_or_else(String::new, |p| format!("mkdir -p {} && ", quoted(p)));
+    Some(format!("{parent}vmclaude hook --rc {name} >> {}", quoted(&start)))
+}

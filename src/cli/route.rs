@@ -1,0 +1,49 @@
+//! `vmclaude route` and `where`: the decision, for the shim and for prompts.
+
+use crate::cli::args::{Route, RunFlags, State};
+use crate::enrollment::{project, refused, shown, verdict};
+use crate::error::Result;
+use crate::exit::Exit;
+use crate::host::Host;
+use crate::report;
+use vmclaude_shim::Verdict;
+
+/// Runs Claude in a VM in an enrolled tree, and becomes the host's claude elsewhere.
+///
+/// # Errors
+/// When the decision is neither, or what was decided cannot be done.
+pub(super) fn run(host: &Host, words: Route) -> Result<Exit> {
+    let host = at(host, &words.state);
+    match verdict(&host)? {
+        Verdict::Refuse(refusal) => Err(refused(refusal)),
+        Verdict::Host { .. } => crate::cli::host::become_host(&host, &words.args),
+        // A completion script that asks claude for its words must not boot a machine at every press of Tab.
+        Verdict::Vm(_) if host.env.contains_key(std::ffi::OsStr::new("COMP_LINE")) => Ok(Exit::Code(1)),
+        Verdict::Vm(tree) => {
+            if let Some(old) = tree.moved_from.filter(|_| host.tty[2]) {
+                report::note(&format!("{} was enrolled as {}", shown(&tree.root), shown(&old)));
+            }
+            crate::run::claude(&host, &RunFlags::default(), words.args)
+        }
+    }
+}
+
+/// Prints the root of the enrolled tree, or nothing.
+///
+/// # Errors
+/// When the decision is a refusal, or stdout cannot be written.
+pub(super) fn print_tree(host: &Host, state: &State) -> Result<Exit> {
+    if let Some(project) = project(&at(host, state))? {
+        report::data(&format!("{}\n", project.root.to_string_lossy()))?;
+    }
+    Ok(Exit::OK)
+}
+
+/// The host with the state directory that the caller knows: the environment may have been changed since.
+fn at(host: &Host, state: &State) -> Host {
+    let mut host = host.clone();
+    if let Some(state) = &state.state {
+        host.dirs.state.clone_from(state);
+    }
+    host
+}

@@ -1,0 +1,234 @@
+//! The verbs enroll, unenroll, list, where, route and host as programs, with a home of their own.
+
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::OnceLock;
+
+struct Home {
+    root: PathBuf,
+    _dir: tempfile::TempDir,
+}
+
+struct Done {
+    out: String,
+    err: String,
+    code: i32,
+}
+
+impl Home {
+    fn new() -> Home {
+        static SHIM: OnceLock<()> = OnceLock::new();
+        SHIM.get_or_init(|| {
+            let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/build-shim");
+            assert!(Command::new(script).status().expect("sh").success(), "tests/build-shim");
+        });
+        let dir = tempfile::tempdir().expect("tempdir");
+        let root = dir.path().canonicalize().expect("real");
+        std::fs::create_dir(root.join("home")).expect("mkdir");
+        Home { root, _dir: dir }
+    }
+
+    fn dir(&self, name: &str) -> PathBuf {
+        let dir = self.root.join(name);
+        std::fs::create_dir_all(&dir).expect("mkdir");
+        dir
+    }
+
+    fn command(&self, dir: &Path, words: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_vmclaude"));
+        command.args(words).current_dir(dir).env_clear().stdin(Stdio::null());
+        command.env("HOME", self.root.join("home")).env("PATH", "/nowhere").env("SHELL", "/bin/bash");
+        command
+    }
+
+    fn run(&self, dir: &Path, words: &[&str]) -> Done {
+        done(&mut self.command(dir, words))
+    }
+
+    fn state(&self) -> PathBuf {
+        self.root.join("home/.local/state/vmclaude")
+    }
+}
+
+fn done(command: &mut Command) -> Done {
+    let out = command.output().expect("starts");
+    let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+    Done { out: text(out.stdout), err: text(out.stderr), code: out.status.code().unwrap_or(-1) }
+}
+
+#[test]
+fn enrolling_says_what_the_vm_sees_and_how_to_load_the_hook() {
+    let home = Home::new();
+    let p = home.dir("p");
+    let first = home.run(&p, &["enroll"]);
+    assert_eq!((first.code, first.out.as_str()), (0, ""), "{}", first.err);
+    for part in ["enrolled", "/workspace", ".vm-claude", "vmclaude hook --rc bash >> "] {
+        assert!(first.err.contains(part), "{part} in {}", first.err);
+    }
+    std::fs::write(home.root.join("home/.bashrc"), home.run(&p, &["hook", "--rc", "bash"]).out).expect("write");
+    let again = home.run(&p, &["enroll", "."]);
+    assert_eq!(again.code, 0);
+    assert!(again.err.contains("already") && !again.err.contains("hook"), "{}", again.err);
+    let below = home.run(&home.dir("p/sub"), &["enroll"]);
+    assert!(below.err.contains("lies in") && below.code == 0, "{}", below.err);
+    assert_eq!(home.run(&home.dir("p/sub"), &["where"]).out, format!("{}\n", p.display()));
+}
+
+#[test]
+fn names_of_any_kind_work_and_a_newline_does_not() {
+    let home = Home::new();
+    for name in ["a:b", "a,b", "a b", "it's \"q\"", "back\\slash", "tab\there", "-dash", "ü"] {
+        let dir = home.dir(name);
+        let done = home.run(&home.root, &["enroll", "--", &format!("./{name}")]);
+        assert_eq!(done.code, 0, "{name}: {}", done.err);
+        assert_eq!(home.run(&dir, &["where"]).out, format!("{}\n", dir.display()));
+    }
+    let done = home.run(&home.dir("new\nline"), &["enroll"]);
+    assert_eq!(done.code, 78);
+    assert!(done.err.contains("newline") && !done.err.contains("new\nline"), "{}", done.err);
+}
+
+#[test]
+fn what_must_not_be_shown_is_refused_and_nothing_is_left() {
+    let home = Home::new();
+    let h = home.dir("home");
+    home.dir("home/.ssh/keys");
+    symlink(home.root.join("home/.ssh"), home.root.join("link")).expect("ln");
+    std::fs::write(home.root.join("file"), "").expect("write");
+    for dir in ["/", ".", "..", ".ssh", ".ssh/keys", "../link", "../file", "../missing"] {
+        let done = home.run(&h, &["enroll", dir]);
+        assert_eq!(done.code, 78, "{dir}: {}", done.err);
+        assert!(done.err.contains("because") && done.err.contains("try: "), "{}", done.err);
+    }
+    assert!(!home.state().exists(), "a refusal does not even make our directory");
+}
+
+#[test]
+fn below_a_repositorys_root_both_commands_are_named() {
+    let home = Home::new();
+    let sub = home.dir("repo/sub");
+    home.dir("repo/.git");
+    let done = home.run(&sub, &["enroll"]);
+    assert_eq!(done.code, 64);
+    assert!(done.err.contains("/repo, or vmclaude enroll --here "), "{}", done.err);
+    let here = home.run(&sub, &["enroll", "--here"]);
+    assert!(here.code == 0 && here.err.contains("no .git, and no CLAUDE.md from above"), "{}", here.err);
+    assert_eq!(home.run(&home.root, &["enroll", "repo"]).code, 0);
+    assert!(home.run(&home.dir("repo/other"), &["where"]).out.ends_with("/repo\n"));
+    assert!(home.run(&sub, &["where"]).out.ends_with("/repo/sub\n"));
+}
+
+#[test]
+fn the_list_tells_what_has_become_of_each() {
+    let home = Home::new();
+    for name in ["ok", "moved", "gone", "replaced"] {
+        assert_eq!(home.run(&home.dir(name), &["enroll"]).code, 0);
+    }
+    std::fs::rename(home.root.join("moved"), home.root.join("new name")).expect("mv");
+    std::fs::remove_dir(home.root.join("gone")).expect("rmdir");
+    std::fs::rename(home.root.join("replaced"), home.dir("home").join("old")).expect("mv");
+    home.dir("replaced");
+    let answer: serde_json::Value = serde_json::from_str(&home.run(&home.root, &["list", "--json"]).out).expect("JSON");
+    assert_eq!(answer["version"], 1);
+    for tree in answer["trees"].as_array().expect("a list") {
+        let path = tree["path"].as_str().expect("text");
+        assert!(path.ends_with(tree["state"].as_str().expect("text")), "{tree}");
+    }
+    assert!(home.run(&home.root, &["list"]).out.contains("new name"));
+    // Replaced: refused until somebody says which it is.
+    let replaced = home.dir("replaced");
+    assert_eq!(home.run(&replaced, &["where"]).code, 78);
+    assert!(home.run(&replaced, &["enroll"]).err.contains("anew"));
+    assert_eq!(home.run(&replaced, &["where"]).code, 0);
+    // Moved: enrolling it where it is now forgets where it was.
+    assert!(home.run(&home.root.join("new name"), &["enroll"]).err.contains("which was "));
+    assert!(!home.run(&home.root, &["list"]).out.contains("/moved"));
+}
+
+#[test]
+fn leaving_the_vm_is_a_persons_word() {
+    let home = Home::new();
+    let p = home.dir("p");
+    assert_eq!(home.run(&p, &["enroll"]).code, 0);
+    for words in [&["unenroll", "--yes"][..], &["host", "-p", "x"]] {
+        let done = done(home.command(&p, words).env("CLAUDECODE", "1"));
+        assert_eq!(done.code, 78);
+        assert!(done.err.contains("CLAUDECODE"), "{}", done.err);
+    }
+    assert_eq!(home.run(&p, &["host", "-p", "x"]).code, 78, "no terminal to ask on");
+    assert_eq!(home.run(&p, &["unenroll"]).code, 64, "no terminal to ask on");
+    let below = home.run(&home.dir("p/sub"), &["unenroll", "--yes"]);
+    assert!(below.code == 64 && below.err.contains("it lies in"), "{}", below.err);
+    std::fs::rename(&p, home.root.join("q")).expect("mv");
+    assert_eq!(home.run(&home.root, &["unenroll", "--yes", "q"]).code, 0, "by identity");
+    assert_eq!(home.run(&home.root, &["list"]).out, "");
+    assert_eq!(home.run(&home.root, &["unenroll", "--yes", "q"]).code, 64);
+}
+
+#[test]
+fn a_gone_directory_is_unenrolled_by_its_name() {
+    let home = Home::new();
+    let p = home.dir("p");
+    assert_eq!(home.run(&p, &["enroll"]).code, 0);
+    std::fs::remove_dir(&p).expect("rmdir");
+    assert_eq!(home.run(&home.root, &["unenroll", "--yes", "p"]).code, 0);
+}
+
+#[test]
+fn a_damaged_registry_stops_every_verb_and_is_not_overwritten() {
+    let home = Home::new();
+    let p = home.dir("p");
+    assert_eq!(home.run(&p, &["enroll"]).code, 0);
+    let file = home.state().join("registry");
+    std::fs::write(&file, "vmclaude-registry 1\n").expect("write");
+    for words in [&["list"][..], &["where"], &["route", "--", "x"], &["enroll"], &["unenroll", "--yes"]] {
+        let done = home.run(&p, words);
+        assert_eq!(done.code, 78, "{words:?}: {}", done.err);
+        assert!(done.err.contains(".damaged"), "{}", done.err);
+    }
+    assert_eq!(std::fs::read_to_string(&file).expect("read"), "vmclaude-registry 1\n");
+    std::fs::remove_file(&file).expect("rm");
+    assert_eq!(home.run(&home.root, &["route", "--", "x"]).code, 78, "lost is not never");
+    let again = home.run(&p, &["enroll"]);
+    assert!(again.code == 0 && again.err.contains("was missing"), "{}", again.err);
+}
+
+#[test]
+fn completion_never_boots_a_machine() {
+    let home = Home::new();
+    let p = home.dir("p");
+    assert_eq!(home.run(&p, &["enroll"]).code, 0);
+    let done = done(home.command(&p, &["route", "--", "x"]).env("COMP_LINE", "claude x"));
+    assert_eq!((done.code, done.out.as_str(), done.err.as_str()), (1, "", ""));
+}
+
+#[test]
+fn our_own_program_is_not_enrolled() {
+    let home = Home::new();
+    let bin = home.dir("src/target/release");
+    home.dir("src/target/lib");
+    let copy = bin.join("vmclaude");
+    std::fs::copy(env!("CARGO_BIN_EXE_vmclaude"), &copy).expect("cp");
+    let mut command = Command::new(&copy);
+    command.arg("enroll").current_dir(home.root.join("src")).env_clear().env("HOME", home.root.join("home"));
+    let refused = done(&mut command);
+    assert_eq!(refused.code, 78);
+    assert!(refused.err.contains("a guest could replace it"), "{}", refused.err);
+    // Elsewhere it may be used, but it has no shim beside it.
+    let p = home.dir("p");
+    let incomplete = done(command.current_dir(&p));
+    assert!(incomplete.code == 78 && incomplete.err.contains("vmclaude-shim"), "{}", incomplete.err);
+    assert_eq!(home.run(&p, &["list"]).out, "", "nothing was enrolled");
+}
+
+#[test]
+fn completions_and_man_pages_come_from_the_definitions() {
+    let home = Home::new();
+    for shell in ["bash", "zsh", "fish"] {
+        assert!(home.run(&home.root, &["completions", shell]).out.contains("unenroll"));
+    }
+    assert_eq!(home.run(&home.root, &["man", "man"]).code, 0);
+    assert!(home.root.join("man/vmclaude-enroll.1").is_file());
+    assert!(home.root.join("man/vmclaude-container.1").is_file());
+}

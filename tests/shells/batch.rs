@@ -1,0 +1,206 @@
+//! Shells that run a script: one row per situation.
+
+use crate::world::World;
+
+const ALL: &[&[&str]] = &[&["zsh"], &["bash"], &["fish"]];
+const POSIX: &[&[&str]] = &[&["zsh"], &["bash"]];
+const STRICT: &[&[&str]] = &[
+    &["bash", "-eu", "-o", "pipefail"],
+    &["bash", "--posix"],
+    &["zsh", "-o", "errexit", "-o", "nounset", "-o", "ksh_arrays", "-o", "warn_create_global"],
+    &["zsh", "--emulate", "sh"],
+    &["zsh", "-o", "sh_word_split", "-o", "rc_quotes", "-o", "extended_glob"],
+];
+
+struct Row {
+    name: &'static str,
+    shells: &'static [&'static [&'static str]],
+    script: &'static str,
+    out: &'static str,
+    code: i32,
+}
+
+const fn row(
+    name: &'static str,
+    shells: &'static [&'static [&'static str]],
+    script: &'static str,
+    out: &'static str,
+    code: i32,
+) -> Row {
+    Row { name, shells, script, out, code }
+}
+
+const ROWS: &[Row] = &[
+    row("words pass byte for byte", ALL, r#"cd "$T"; claude a 'b c' '' '*' '--'"#, "VM [a] [b c] [] [*] [--]\n", 0),
+    row("no words are no words", ALL, r#"cd "$T/sub"; claude"#, "VM\n", 0),
+    row("outside it is the host's", ALL, r#"claude a 'b c' ''"#, "HOST [a] [b c] []\n", 0),
+    row("a sibling with a longer name", ALL, r#"cd "$W/tr ee-evil"; claude"#, "HOST\n", 0),
+    row("through a link into the tree", ALL, r#"cd "$W/link-in"; claude x"#, "VM [x]\n", 0),
+    row("through a link out of the tree", ALL, r#"cd "$T/link-out"; claude x"#, "", 78),
+    row("the VM's exit code", ALL, r#"cd "$T"; claude exit 37"#, "", 37),
+    row("the host's exit code", ALL, "claude exit 37", "", 37),
+    row("command", ALL, r#"cd "$T"; command claude x"#, "VM [x]\n", 0),
+    row("env", ALL, r#"cd "$T"; env claude x"#, "VM [x]\n", 0),
+    row("exec", ALL, r#"cd "$T"; exec claude x"#, "VM [x]\n", 0),
+    row("exec under another name", POSIX, r#"cd "$T"; exec -a foo claude x"#, "VM [x]\n", 0),
+    row("sh -c", ALL, r#"cd "$T"; sh -c 'claude x'"#, "VM [x]\n", 0),
+    row("xargs", ALL, r#"cd "$T"; echo x | xargs claude"#, "VM [x]\n", 0),
+    row("a program's execvp", ALL, r#"cd "$T"; env -u X env claude x"#, "VM [x]\n", 0),
+    row("a pipe", ALL, r#"cd "$T"; echo y | claude cat | cat"#, "y\n", 0),
+    row("a pipe from the host's", ALL, "echo y | claude cat | cat", "y\n", 0),
+    row("a substitution", POSIX, r#"cd "$T"; (claude 1); echo "$(claude 2)""#, "VM [1]\nVM [2]\n", 0),
+    row("the directory is deleted", ALL, r#"mkdir "$T/gone"; cd "$T/gone"; rmdir "$T/gone"; claude"#, "", 78),
+    row("HOME is elsewhere", ALL, r#"cd "$T"; HOME=/nowhere XDG_STATE_HOME=/nowhere claude x"#, "VM [x]\n", 0),
+    row("HOME is elsewhere, command", ALL, r#"cd "$T"; env HOME=/nowhere XDG_DATA_HOME=/x claude x"#, "VM [x]\n", 0),
+    row("the tree was moved", ALL, r#"mv "$T" "$W/moved"; cd "$W/moved/sub"; claude x"#, "VM [x]\n", 0),
+    row("the tree was replaced", ALL, r#"mv "$T" "$W/moved"; mkdir "$T"; cd "$T"; claude x"#, "", 78),
+    row("the registry is cut off", ALL, r#"sed -n 1p "$S/registry" > "$S/r"; mv "$S/r" "$S/registry"; claude"#, "", 78),
+    row("the registry is lost", ALL, r#"rm "$S/registry"; claude"#, "", 78),
+    row("vmclaude is gone: the tree", ALL, r#"rm "$W/lib/vmclaude"; cd "$T"; claude"#, "", 127),
+    row("vmclaude is gone: command", ALL, r#"rm "$W/lib/vmclaude"; cd "$T"; command claude"#, "", 127),
+    row(
+        "vmclaude is gone: elsewhere",
+        ALL,
+        r#"rm "$W/lib/vmclaude"; claude x; command claude y"#,
+        "HOST [x]\nHOST [y]\n",
+        0,
+    ),
+    row("the shim is gone", ALL, r#"rm "$S/shims/claude"; cd "$T"; claude"#, "", 127),
+    row(
+        "a claude in the tree is not the host's",
+        ALL,
+        r#"mkdir "$T/b"; sed s/WHO=HOST/WHO=TREE/ "$H/claude" > "$T/b/claude"; chmod +x "$T/b/claude"; env PATH="$S/shims:$T/b:$PATH" claude x"#,
+        "HOST [x]\n",
+        0,
+    ),
+    row(
+        "a second shim",
+        ALL,
+        r#"mkdir -p "$W/b/vmclaude/shims"; cp "$S/shims/claude" "$W/b/vmclaude/shims"; env PATH="$W/b/vmclaude/shims:$PATH" "$S/shims/claude" x"#,
+        "HOST [x]\n",
+        0,
+    ),
+    row(
+        "a link to the shim",
+        ALL,
+        r#"mkdir "$W/b"; ln -s "$S/shims/claude" "$W/b/claude"; cd "$T"; "$W/b/claude" x"#,
+        "VM [x]\n",
+        0,
+    ),
+    row("--add-dir into the tree", ALL, r#"claude -p x --add-dir /tmp ../tr\ ee/sub"#, "", 78),
+    row("--add-dir elsewhere", ALL, r#"claude --add-dir ../tr\ ee-evil"#, "HOST [--add-dir] [../tr ee-evil]\n", 0),
+    row("three times loaded", ALL, r#". "%HOOK%"; . "%HOOK%"; cd "$T"; claude x"#, "VM [x]\n", 0),
+    row("an inner shell's directory", ALL, r#"cd "$T"; sh -c 'cd "$O" && claude x'"#, "HOST [x]\n", 0),
+    row("strict shells: the tree", STRICT, r#"cd "$T"; claude; claude x"#, "VM\nVM [x]\n", 0),
+    row("strict shells: outside", STRICT, r#"claude x"#, "HOST [x]\n", 0),
+    row("strict shells: a link out", STRICT, r#"cd "$T/link-out"; claude x"#, "", 78),
+    row(
+        "hashed before the hook",
+        &[&["bash"]],
+        r#"PATH="$H:$W/tools"; command claude 1; hash -t claude >/dev/null; . "$S/hook.bash"; cd "$T"; command claude 2"#,
+        "HOST [1]\nVM [2]\n",
+        0,
+    ),
+    row(
+        "the function alone: bash",
+        &[&["bash"]],
+        r#"cd "$T"; f=$(declare -f claude); env PATH="$H:$W/tools" bash -c "$f; claude x""#,
+        "VM [x]\n",
+        0,
+    ),
+    row(
+        "the function alone: zsh",
+        &[&["zsh"]],
+        r#"cd "$T"; f=$(functions claude); env PATH="$H:$W/tools" zsh -fc "$f; claude x""#,
+        "VM [x]\n",
+        0,
+    ),
+    row(
+        "the function alone: fish",
+        &[&["fish"]],
+        r#"cd "$T"; functions claude | env PATH="$H:$W/tools" fish -Nc 'source; claude x'"#,
+        "VM [x]\n",
+        0,
+    ),
+    row(
+        "completions stay: bash",
+        &[&["bash"]],
+        r#"complete -W w claude; . "$S/hook.bash"; complete -p claude"#,
+        "complete -W 'w' claude\n",
+        0,
+    ),
+    row(
+        "completions stay: fish",
+        &[&["fish"]],
+        r#"complete -c claude -a w; . "$S/hook.fish"; complete -C 'claude w'"#,
+        "w\n",
+        0,
+    ),
+];
+
+#[test]
+fn every_way_to_say_claude() {
+    let mut failures = Vec::new();
+    let mut count = 0;
+    for row in ROWS {
+        for shell in row.shells {
+            count += 1;
+            let done = World::new().script(shell, row.script);
+            if (done.out.as_str(), done.code) != (row.out, row.code) || done.out.contains("BAD CALL") {
+                failures.push(format!("{} in {shell:?}: {done:?}", row.name));
+            }
+            if row.code == 0 && !done.err.is_empty() {
+                failures.push(format!("{} in {shell:?} says {:?}", row.name, done.err));
+            }
+        }
+    }
+    assert!(failures.is_empty(), "{} of {count}:\n{}", failures.len(), failures.join("\n"));
+}
+
+#[test]
+fn make_finds_the_shim() {
+    let world = World::new();
+    std::fs::write(world.path("tr ee/Makefile"), "all:\n\t@claude x\n").expect("write");
+    let done = world.script(&["bash"], r#"cd "$T"; make"#);
+    assert!(done.out.contains("VM [x]"), "{done:?}");
+}
+
+#[test]
+fn a_refusal_names_both_paths_and_what_to_type() {
+    let done = World::new().script(&["zsh"], r#"cd "$T/link-out"; claude"#);
+    for part in ["tr ee/link-out", "/out", "because", "try: cd "] {
+        assert!(done.err.contains(part), "{part} in {}", done.err);
+    }
+}
+
+#[test]
+fn without_a_host_claude_there_is_one_message() {
+    if ["/usr/local/bin/claude", "/opt/homebrew/bin/claude"].iter().any(|p| std::path::Path::new(p).exists()) {
+        println!("skipped without_a_host_claude_there_is_one_message: this machine has one where everybody looks");
+        return;
+    }
+    let world = World::new();
+    std::fs::remove_file(world.path("bin/claude")).expect("rm");
+    let done = world.shim::<&str>("out", &[]);
+    assert_eq!((done.code, done.out.as_str()), (127, ""), "{}", done.err);
+    assert!(done.err.contains("no claude on this host"));
+}
+
+#[test]
+fn a_wrapper_that_looks_on_path_again_ends() {
+    let world = World::new();
+    for dir in ["w1", "w2"] {
+        std::fs::create_dir(world.path(dir)).expect("mkdir");
+    }
+    // One that execs comes back in the same process: the next candidate is taken.
+    world.program("w1/claude", "#!/bin/sh\nexec claude \"$@\"\n");
+    let run =
+        |dir: &str| world.script(&["bash"], &format!(r#"cd "$O"; PATH="$S/shims:$W/{dir}:$PATH" "$S/shims/claude" x"#));
+    let done = run("w1");
+    assert_eq!(done.out, "HOST [x]\n", "{}", done.err);
+    // One that starts a child comes back deeper: there is a limit.
+    world.program("w2/claude", "#!/bin/sh\nclaude \"$@\"\nexit $?\n");
+    let done = run("w2");
+    assert_eq!((done.code, done.out.as_str()), (70, ""), "{}", done.err);
+    assert_eq!(done.err.matches("vmclaude:").count(), 1, "{}", done.err);
+}

@@ -1,0 +1,122 @@
+//! The texts: quoting, start files, PATH.
+
+use crate::world::{VMCLAUDE, World, shell_of};
+use std::process::Command;
+use vmclaude::hook::{Shell, quote, start_lines};
+
+#[test]
+fn each_shell_reads_back_what_its_quote_wrote() {
+    let world = World::new();
+    for text in [
+        "",
+        "plain",
+        "a b",
+        "it's",
+        "'",
+        "''",
+        r"\",
+        r"a\'b\\",
+        "$HOME `ls` \"x\" *?[a] {b,c} ~ # ; & | <>",
+        "ü\ttab",
+        "!x",
+    ] {
+        for shell in Shell::ALL {
+            let script = format!("printf '%s' {}", quote(shell, text));
+            let done = world.run(world.shell(&[shell.name(), "-c"]).arg(script));
+            assert_eq!(done.out, text, "{shell:?}: {}", done.err);
+        }
+    }
+}
+
+#[test]
+fn a_hook_that_is_missing_or_cut_off_refuses() {
+    for name in ["zsh", "bash", "fish"] {
+        let world = World::new();
+        let hook = world.hook(name);
+        let whole = std::fs::read(&hook).expect("the hook");
+        let lines = start_lines(shell_of(name), &world.state).expect("text");
+        // Without the shim on PATH: the function alone has to hold.
+        let script = format!("{lines}\ncd \"$T\"\nclaude x\n");
+        for percent in [None, Some(0), Some(10), Some(25), Some(50), Some(75), Some(90), Some(99), Some(100)] {
+            match percent {
+                None => std::fs::remove_file(&hook).expect("rm"),
+                Some(percent) => std::fs::write(&hook, &whole[..whole.len() * percent / 100]).expect("write"),
+            }
+            let done = world.run(world.shell(&[name, "-c"]).arg(&script));
+            if percent == Some(100) {
+                assert_eq!(done.out, "VM [x]\n", "{name}: {}", done.err);
+            } else {
+                assert!(!done.out.contains("HOST"), "{name} at {percent:?}: {done:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn the_shims_directory_moves_to_the_front_once_and_the_rest_stays() {
+    let world = World::new();
+    let shims = world.state.join("shims").to_str().expect("text").to_owned();
+    let tools = world.path("tools").to_str().expect("text").to_owned();
+    for before in [
+        format!("/a:{tools}:/b"),
+        format!("/a:{tools}:/b:{shims}"),
+        format!("{shims}:/a:{shims}:{shims}:{tools}:/b:{shims}"),
+        format!("{shims}:/a:{tools}:/b"),
+    ] {
+        for (name, file) in [
+            ("zsh", "hook.zsh"),
+            ("bash", "hook.bash"),
+            ("fish", "hook.fish"),
+            ("sh", "env.sh"),
+            ("bash", "env.sh"),
+            ("zsh", "env.sh"),
+        ] {
+            let script = format!(r#". "$S/{file}"; . "$S/{file}"; env | sed -n s/^PATH=//p"#);
+            let mut shell = world.shell(&[name, "-c"]);
+            let done = world.clean(shell.arg(script)).env("PATH", &before).output().expect("runs");
+            let after = String::from_utf8_lossy(&done.stdout).into_owned();
+            assert_eq!(after, format!("{shims}:/a:{tools}:/b\n"), "{name} {file} {before}: {done:?}");
+        }
+    }
+}
+
+#[test]
+fn a_login_shell_that_reorders_path_still_finds_the_shim() {
+    let world = World::new();
+    let env = r#". "$S/env.sh""#;
+    std::fs::write(world.path("x/.zshenv"), env).expect("write");
+    // What macOS's path_helper does in /etc/zprofile, and then ours.
+    std::fs::write(world.path("x/.zprofile"), format!("PATH=\"$H:$W/tools:$PATH\"\n{env}\n")).expect("write");
+    let mut zsh = Command::new(world.path("tools/zsh"));
+    let done = world.run(zsh.args(["-d", "-lc", r#"cd "$T"; command claude x"#]));
+    assert_eq!(done.out, "VM [x]\n", "{}", done.err);
+}
+
+#[test]
+fn an_alias_before_the_hook_breaks_nothing() {
+    let world = World::new();
+    let rows = [
+        ("zsh", "alias claude=\"$H/claude\""),
+        ("zsh", "alias claude=\"env A=1 $H/claude --flag\""),
+        ("zsh", "alias -g claude=\"$H/claude\""),
+        ("bash", "shopt -s expand_aliases\nalias claude=\"$H/claude\""),
+        ("bash", "shopt -s expand_aliases\nalias claude=\"env A=1 $H/claude --flag\""),
+    ];
+    for (name, alias) in rows {
+        let script = format!("{alias}\n. \"$S/hook.{name}\"\nunalias claude\ncd \"$T\"\nclaude x\n");
+        let done = world.run(world.shell(&[name, "-c"]).arg(&script));
+        assert_eq!((done.out.as_str(), done.err.as_str()), ("VM [x]\n", ""), "{name} {alias}");
+        let script = format!("{alias}\neval \"$('{VMCLAUDE}' hook {name})\"\nunalias claude\ncd \"$T\"\nclaude x\n");
+        let done = world.run(world.shell(&[name, "-c"]).arg(&script));
+        assert_eq!((done.out.as_str(), done.err.as_str()), ("VM [x]\n", ""), "eval in {name} {alias}");
+    }
+}
+
+#[test]
+fn the_command_prints_what_enroll_installs() {
+    let world = World::new();
+    for name in ["zsh", "bash", "fish"] {
+        let done = world.run(Command::new(VMCLAUDE).args(["hook", name]));
+        assert_eq!(done.out, std::fs::read_to_string(world.hook(name)).expect("the hook"));
+    }
+}

@@ -1,0 +1,195 @@
+//! Shells on a terminal: what the prompt guard notices, what it leaves alone, jobs and keys.
+
+use crate::pty::Typist;
+use crate::world::World;
+
+const ALL: [&str; 3] = ["zsh", "bash", "fish"];
+
+fn loaded<'w>(world: &'w World, name: &str) -> (Typist, &'w World) {
+    let mut typist = Typist::new(world, &[name]);
+    typist.step(&format!(". \"{}\"", world.hook(name)));
+    (typist, world)
+}
+
+fn has(text: &str, part: &str, shell: &str) {
+    assert!(text.contains(part), "{shell}: no {part:?} in {text:?}");
+}
+
+fn lacks(text: &str, part: &str, shell: &str) {
+    assert!(!text.contains(part), "{shell}: {part:?} in {text:?}");
+}
+
+#[test]
+fn entering_and_leaving_a_tree_is_said_once() {
+    let world = World::new();
+    for shell in ALL {
+        let (mut t, _) = loaded(&world, shell);
+        let entered = t.step("cd \"$T\"");
+        has(&entered, "claude runs in a VM here (", shell);
+        lacks(&t.step("true"), "claude runs", shell);
+        lacks(&t.step("cd sub"), "claude runs", shell);
+        has(&t.step("echo \"tree=$VMCLAUDE_TREE.\""), "/tr ee.", shell);
+        has(&t.step("cd \"$O\""), "claude runs on the host here", shell);
+        lacks(&t.step("cd /"), "claude runs", shell);
+        let quiet = if shell == "fish" { "set x (cd \"$T\"; and pwd)" } else { "x=$(cd \"$T\" && pwd)" };
+        t.step(&format!("{quiet}; cd \"$O\""));
+        has(&t.step("echo \"x=$x.\""), "/tr ee.", shell);
+    }
+}
+
+#[test]
+fn the_status_is_untouched() {
+    let world = World::new();
+    for shell in ALL {
+        let (mut t, _) = loaded(&world, shell);
+        let status = if shell == "fish" { "$status" } else { "$?" };
+        for before in ["false", "cd \"$T\"; false", "sh -c 'exit 1'"] {
+            t.keys(&format!("{before}\n"));
+            has(&t.step(&format!("echo st={status}.")), "st=1.", shell);
+        }
+    }
+}
+
+#[test]
+fn no_process_while_the_directory_is_the_same() {
+    let world = World::new();
+    world.program("count", "#!/bin/sh\necho x >> \"$W/counted\"\n");
+    std::fs::rename(world.path("count"), world.state.join("where")).expect("mv");
+    for shell in ALL {
+        let _ = std::fs::remove_file(world.path("counted"));
+        let (mut t, _) = loaded(&world, shell);
+        for line in ["true", "true", "false", "cd \"$T\"", "true", "true"] {
+            t.step(line);
+        }
+        let counted = std::fs::read_to_string(world.path("counted")).expect("counted");
+        assert_eq!(counted.lines().count(), 2, "{shell}: once at the start and once after cd");
+    }
+}
+
+#[test]
+fn a_directory_in_front_of_the_shim_is_put_behind_it() {
+    let world = World::new();
+    for shell in ALL {
+        let (mut t, _) = loaded(&world, shell);
+        t.step("cd \"$T\"");
+        let front = if shell == "fish" { "set -x PATH \"$H\" $PATH" } else { "PATH=\"$H:$PATH\"" };
+        t.step(front);
+        has(&t.step("command claude x"), "VM [x]", shell);
+        // One without a claude stays where the user put it.
+        let harmless = if shell == "fish" { "set -x PATH \"$W/x\" $PATH" } else { "PATH=\"$W/x:$PATH\"" };
+        t.step(harmless);
+        let path = t.step("env | sed -n s/^PATH=/path=/p");
+        has(&path, &format!("path={}:", world.path("x").display()), shell);
+        has(&t.step("command claude y"), "VM [y]", shell);
+    }
+}
+
+#[test]
+fn aliases_around_the_vm_are_removed_and_flags_stay() {
+    let world = World::new();
+    for shell in ["zsh", "bash"] {
+        for alias in
+            ["alias claude=\"$H/claude\"", "alias claude=\"env A=1 $H/claude --flag\"", "alias -g claude=\"$H/claude\""]
+        {
+            if alias.contains("-g") && shell == "bash" {
+                continue;
+            }
+            // Typed at the prompt, and there before the hook.
+            let (mut t, _) = loaded(&world, shell);
+            t.step("cd \"$T\"");
+            has(&t.step(alias), "removed alias claude=", shell);
+            has(&t.step("claude x"), "VM [x]", shell);
+            let mut t = Typist::new(&world, &[shell]);
+            t.step("cd \"$T\"");
+            t.step(alias);
+            has(&t.step(&format!(". \"{}\"", world.hook(shell))), "removed alias claude=", shell);
+            has(&t.step("claude y"), "VM [y]", shell);
+        }
+        let (mut t, _) = loaded(&world, shell);
+        t.step("cd \"$T\"");
+        lacks(&t.step("alias claude='claude --model opus'"), "removed", shell);
+        has(&t.step("claude x"), "VM [--model] [opus] [x]", shell);
+        lacks(&t.step("alias claude='FOO=1 command claude -c'"), "removed", shell);
+        has(&t.step("claude x"), "VM [-c] [x]", shell);
+    }
+}
+
+#[test]
+fn another_function_is_named_and_not_fought() {
+    let world = World::new();
+    for shell in ALL {
+        let (mut t, _) = loaded(&world, shell);
+        let other = if shell == "fish" { "function claude; echo mine; end" } else { "claude() { echo mine; }" };
+        let said = t.step(other);
+        // bash and fish look when the directory changes, zsh at once: there it costs no process.
+        has(&(said + &t.step("cd \"$T\"")), "replaced the one of vmclaude", shell);
+        has(&t.step("claude"), "mine", shell);
+    }
+}
+
+#[test]
+fn jobs_and_keys_behave_as_without_the_function() {
+    let world = World::new();
+    for shell in ALL {
+        for (dir, who) in [("T", "VM waits"), ("O", "HOST waits")] {
+            let (mut t, _) = loaded(&world, shell);
+            t.step(&format!("cd \"${dir}\""));
+            t.keys("claude wait\n");
+            t.wait(who);
+            t.keys("\x1a");
+            t.wait_for_job(false);
+            // zsh shows a suspended function without its words, bash with the words of its body.
+            has(&t.step("jobs").to_lowercase(), if shell == "zsh" { "suspended" } else { "stopped" }, shell);
+            t.keys("fg\n");
+            t.wait_for_job(true);
+            t.keys("\x03");
+            t.wait_for_job(false);
+            // fish's fg has a status of its own.
+            if shell != "fish" {
+                has(&t.step("echo st=$?."), "st=130.", shell);
+            }
+            t.keys("claude wait\n");
+            t.wait(who);
+            t.keys("\x03");
+            t.wait_for_job(false);
+            has(&t.step(if shell == "fish" { "echo st=$status." } else { "echo st=$?." }), "st=130.", shell);
+        }
+    }
+}
+
+#[test]
+fn prompt_command_keeps_its_kind_and_its_contents() {
+    let world = World::new();
+    let hook = world.hook("bash");
+    for before in [
+        "unset PROMPT_COMMAND",
+        "PROMPT_COMMAND='mine=1;'",
+        "PROMPT_COMMAND=$'mine=1 ; \\n'",
+        "export PROMPT_COMMAND='mine=1'",
+        "PROMPT_COMMAND=('mine=1' 'mine=2')",
+        "PROMPT_COMMAND=()",
+    ] {
+        let mut t = Typist::new(&world, &["bash"]);
+        let out = t.step(before) + &t.step(&format!(". \"{hook}\"; . \"{hook}\"")) + &t.step("cd \"$T\"");
+        has(&out, "claude runs in a VM here", before);
+        lacks(&out, "syntax error", before);
+        let value = t.step("declare -p PROMPT_COMMAND");
+        assert_eq!(value.matches("__vmclaude_guard").count(), 1, "{before}: {value}");
+        assert_eq!(value.contains("=("), before.contains('('), "{before}: {value}");
+        has(&value, if before.contains("mine=1") { "mine=1" } else { "__vmclaude" }, before);
+    }
+}
+
+#[test]
+fn traps_and_pipestatus_are_the_users_own() {
+    let world = World::new();
+    let (mut t, _) = loaded(&world, "bash");
+    t.step("trap 'echo trapped' INT");
+    t.step("cd \"$T\"");
+    has(&t.step("trap -p INT"), "echo trapped", "bash");
+    let mut t = Typist::new(&world, &["bash"]);
+    t.step("PROMPT_COMMAND='saved=\"${PIPESTATUS[*]}\"'");
+    t.step(&format!(". \"{}\"", world.hook("bash")));
+    t.keys("true | false | true\n");
+    has(&t.step("echo \"ps=$saved.\""), "ps=0 1 0.", "bash");
+}
