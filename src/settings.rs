@@ -6,6 +6,7 @@ use crate::host::Host;
 use crate::plan::limits::{Limits, parse_cpus, parse_memory};
 use serde::Deserialize;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
 /// The file as it is written. Unknown keys are an error: a mistyped limit must not become no limit.
 #[derive(Debug, Default, Deserialize)]
@@ -13,6 +14,7 @@ use std::net::SocketAddr;
 struct File {
     memory: Option<String>,
     cpus: Option<u32>,
+    qemu: Option<PathBuf>,
     image: Image,
     network: Network,
     env: Env,
@@ -41,6 +43,8 @@ struct Env {
 pub struct Settings {
     /// Processors and memory of a VM.
     pub limits: Limits,
+    /// QEMU's program file, where it is not in the usual places.
+    pub qemu: Option<PathBuf>,
     /// Debian packages to add to the image.
     pub packages: Vec<String>,
     /// Local addresses that every VM may reach.
@@ -82,7 +86,17 @@ fn resolve(file: File, host: &Host) -> Result<Settings> {
             limits.cpus = Some(parse_cpus(name, text)?);
         }
     }
-    Ok(Settings { limits, packages: file.image.packages, allow_hosts: file.network.allow_hosts, env: file.env.pass })
+    if let Some(qemu) = file.qemu.as_ref().filter(|q| !q.is_absolute()) {
+        return Err(Failure::usage(format!("qemu is not an absolute path: {}", qemu.display()))
+            .next("qemu = \"/usr/bin/qemu-system-x86_64\""));
+    }
+    Ok(Settings {
+        limits,
+        qemu: file.qemu,
+        packages: file.image.packages,
+        allow_hosts: file.network.allow_hosts,
+        env: file.env.pass,
+    })
 }
 
 #[cfg(test)]

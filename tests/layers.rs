@@ -5,9 +5,9 @@ use std::path::Path;
 /// Modules by layer. A module may use its own layer's earlier modules and every lower layer.
 const LAYERS: &[&[&str]] = &[
     &["error", "exit", "files", "host"],
-    &["plan", "settings", "enrollment"],
+    &["plan", "settings"],
     &["engine", "hook"],
-    &["net", "share", "session", "image", "passthrough"],
+    &["enrollment", "net", "share", "session", "image", "passthrough"],
     &["report", "run", "cli"],
     &["main", "lib"],
 ];
