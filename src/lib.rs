@@ -9,6 +9,9 @@ pub mod files;
 pub mod host;
 // 1: decisions, pure
 pub mod plan;
+// 3: effects
+#[cfg(target_os = "linux")]
+pub mod image;
 // 4: flows and words for people
 pub mod cli;
 pub mod report;

@@ -1,6 +1,8 @@
 //! One file per verb; this one sends each invocation to its verb.
 
 pub mod args;
+#[cfg(target_os = "linux")]
+pub mod image;
 
 use crate::error::{Failure, Result};
 use crate::exit::{Exit, USAGE};
@@ -31,6 +33,8 @@ pub fn run(host: &Host) -> Result<Exit> {
 fn verb(host: &Host, verb: Verb) -> Result<Exit> {
     match verb {
         Verb::Run(r) => crate::run::claude(host, &r.flags, r.args),
+        #[cfg(target_os = "linux")]
+        Verb::Image(i) => image::run(host, &i.verb, &[]),
         _ => Err(Failure::usage("not there yet")),
     }
 }
