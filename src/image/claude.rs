@@ -2,7 +2,7 @@
 //!
 //! npm and Node.js are the guest's own, kept beside the images: the host need not have them.
 
-use super::tools::{PATH, Runner, tool};
+use super::tools::{PATH, Runner, die_with_us, tool};
 use crate::error::{Context, Failure, Result};
 use base64::Engine;
 use sha2::{Digest, Sha512};
@@ -109,6 +109,7 @@ pub(super) fn disk(run: &Runner<'_>, node: &Path, work: &Path, release: &Release
 /// npm with the user's own configuration (mirrors, proxies), away from any project's.
 fn npm(node: &Path, work: &Path) -> Command {
     let mut npm = Command::new(node.join("bin/node"));
+    die_with_us(&mut npm, nix::sys::signal::Signal::SIGTERM);
     npm.arg(node.join("lib/npm/bin/npm-cli.js")).current_dir(work).env("PATH", PATH);
     npm.env("npm_config_cache", work.join("npm")).env("npm_config_update_notifier", "false");
     // This Node.js does not look at the system's certificates by itself.

@@ -4,11 +4,11 @@
 //! his namespace, and /tmp is often memory. What is needed of it comes out through mmdebstrap's own channel.
 
 use super::recipe::{FILES, Recipe};
-use super::tools::{Runner, tool};
+use super::tools::{Runner, die_with_us, tool};
 use crate::error::{Context, Failure, Result};
 use crate::host::Host;
 use std::fs::{DirBuilder, Permissions};
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -72,6 +72,8 @@ fn mmdebstrap(uid: u32) -> Result<Command> {
     let mut command;
     if uid == 0 {
         command = tool("unshare")?;
+        // It ignores TERM, and takes everything inside with it.
+        die_with_us(&mut command, nix::sys::signal::Signal::SIGKILL);
         command.args(["--mount", "--pid", "--fork", "--mount-proc", "--kill-child", "--", "mmdebstrap", "--mode=root"]);
     } else {
         command = tool("mmdebstrap")?;
@@ -119,24 +121,31 @@ fn scratch(uid: u32) -> PathBuf {
     PathBuf::from(format!("/var/tmp/vmclaude-build-{uid}"))
 }
 
-/// Removes what a killed build left. Its files belong to the namespace's users, so the namespace removes them.
+/// Removes what a killed build left. Its mmdebstrap may still be on its way out.
 pub(super) fn sweep(uid: u32) {
     let dir = scratch(uid);
-    // Only a directory of ours: /var/tmp is everybody's.
-    let ours =
-        std::fs::symlink_metadata(&dir).is_ok_and(|m| m.is_dir() && std::os::unix::fs::MetadataExt::uid(&m) == uid);
-    if !ours {
-        return;
-    }
-    if uid != 0 {
-        // The namespace may only empty a directory that it may write.
-        let _ = std::fs::set_permissions(&dir, Permissions::from_mode(0o777));
-        if let Ok(mut command) = tool("mmdebstrap") {
-            command.args(["--unshare-helper", "find"]).arg(&dir).args(["-mindepth", "1", "-delete"]);
-            let _ = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status();
+    for _ in 0..100 {
+        // Only a directory of ours: /var/tmp is everybody's.
+        let ours = std::fs::symlink_metadata(&dir).is_ok_and(|m| m.is_dir() && m.uid() == uid);
+        if !ours {
+            return;
         }
+        if uid != 0 {
+            empty(&dir);
+        }
+        let _ = std::fs::remove_dir_all(&dir);
+        std::thread::sleep(Duration::from_millis(50));
     }
-    let _ = std::fs::remove_dir_all(&dir);
+}
+
+/// The files of an ordinary user's build belong to the users of his namespace, so the namespace removes them.
+fn empty(dir: &Path) {
+    // It may only empty a directory that it may write.
+    let _ = std::fs::set_permissions(dir, Permissions::from_mode(0o777));
+    if let Ok(mut command) = tool("mmdebstrap") {
+        command.args(["--unshare-helper", "find"]).arg(dir).args(["-mindepth", "1", "-delete"]);
+        let _ = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status();
+    }
 }
 
 /// Tries a user namespace as mmdebstrap makes it, before the work begins.

@@ -3,6 +3,7 @@
 use super::progress::Progress;
 use crate::error::{Context, Failure, Result};
 use crate::files::quoted;
+use nix::sys::signal::Signal;
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Seek, SeekFrom};
 use std::os::unix::process::CommandExt;
@@ -37,6 +38,8 @@ pub(super) fn tool(name: &str) -> Result<Command> {
     let file = find(name).ok_or_else(|| Failure::new(format!("there is no {name} in {PATH}")))?;
     let mut command = Command::new(file);
     command.env("PATH", PATH);
+    // TERM, so that mmdebstrap cleans up.
+    die_with_us(&mut command, Signal::SIGTERM);
     Ok(command)
 }
 
@@ -101,8 +104,7 @@ impl Runner<'_> {
     }
 
     fn finish(&self, command: &mut Command, from: u64, what: &str, limit: Duration) -> Result<()> {
-        die_with_us(command.stdin(Stdio::null()).stderr(self.open()?));
-        let mut child = command.spawn().what(|| format!("cannot {what}"))?;
+        let mut child = command.stdin(Stdio::null()).stderr(self.open()?).spawn().what(|| format!("cannot {what}"))?;
         let why = match self.wait(&mut child, limit).what(|| format!("cannot {what}"))? {
             Some(status) if status.success() => return Ok(()),
             Some(status) => format!("{} ended with {status}", command.get_program().to_string_lossy()),
@@ -129,17 +131,17 @@ impl Runner<'_> {
     }
 }
 
-/// A build that is killed takes its tools with it; TERM, so that mmdebstrap cleans up.
-fn die_with_us(command: &mut Command) {
+/// A build that is killed takes its tools with it. The last signal that was asked for counts.
+pub(super) fn die_with_us(command: &mut Command, signal: Signal) {
     // SAFETY: prctl is async-signal-safe and touches no memory.
     unsafe {
-        command.pre_exec(|| nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGTERM).map_err(Into::into));
+        command.pre_exec(move || nix::sys::prctl::set_pdeathsig(signal).map_err(Into::into));
     }
 }
 
 fn stop(child: &mut Child) -> std::io::Result<()> {
     let pid = nix::unistd::Pid::from_raw(i32::try_from(child.id()).unwrap_or(i32::MAX));
-    let _ = nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM);
+    let _ = nix::sys::signal::kill(pid, Signal::SIGTERM);
     for _ in 0..100 {
         if child.try_wait()?.is_some() {
             return Ok(());
