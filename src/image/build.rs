@@ -3,8 +3,8 @@
 use super::progress::Progress;
 use super::recipe::Recipe;
 use super::store::{self, FORMAT, Image, Manifest, Stamp};
-use super::tools::{Runner, require, tool};
-use super::{claude, initramfs, kernel, rootfs};
+use super::tools::{Runner, require};
+use super::{claude, initramfs, kernel, rootfs, scratch};
 use crate::error::{Context, Failure, Result};
 use crate::files::{Lock, private_dir, sync_dir, try_lock};
 use crate::host::{Dirs, Host};
@@ -145,7 +145,7 @@ impl Job<'_> {
         self.run.progress.step("unpacking the kernel");
         let kernel = kernel::unpack(self.run, &raw.join("kernel"), self.work, &self.out)?;
         std::fs::rename(raw.join("base.erofs"), self.out.join("base.erofs")).what(|| "cannot keep the base system")?;
-        self.scratch()?;
+        scratch::make(self.run, &self.out.join("scratch.ext4"))?;
         let version = self.run.output(
             std::process::Command::new(raw.join("node/bin/node")).arg("--version"),
             "run the guest's Node.js here",
@@ -153,17 +153,6 @@ impl Job<'_> {
         )?;
         replace_dir(&raw.join("node"), &node)?;
         Ok(Base { kernel, node: version.trim().to_owned() })
-    }
-
-    /// The empty file system that a run's changes go to. Nothing in it is left for the guest's kernel to initialize.
-    fn scratch(&self) -> Result<()> {
-        let path = self.out.join("scratch.ext4");
-        let make = || std::fs::File::create(&path)?.set_len(64 << 30);
-        make().what(|| "cannot make the scratch disk")?;
-        let mut mkfs = tool("mkfs.ext4")?;
-        mkfs.args(["-q", "-F", "-m", "0", "-i", "32768", "-O", "^has_journal,^resize_inode"]);
-        mkfs.args(["-E", "nodiscard,lazy_itable_init=0,packed_meta_blocks=1,root_owner=0:0"]).arg(&path);
-        self.run.run(&mut mkfs, "make the scratch disk", Duration::from_secs(120))
     }
 
     fn claude(&self, images: &[Image], node: &Path, release: &claude::Release) -> Result<()> {

@@ -10,6 +10,7 @@ mod kernel;
 mod progress;
 mod recipe;
 mod rootfs;
+mod scratch;
 mod sources;
 pub mod store;
 mod tools;
