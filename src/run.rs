@@ -9,6 +9,7 @@ use crate::error::{Failure, Result};
 use crate::exit::Exit;
 use crate::files;
 use crate::host::Host;
+use crate::image::store;
 use crate::plan::{Place, Plan};
 use crate::report;
 use crate::session::{self, trial};
@@ -36,7 +37,7 @@ pub fn command(host: &Host, flags: &RunFlags, argv: Vec<OsString>) -> Result<Exi
     let project = enrollment::project_or_here(host)?;
     let plan = plan(host, &settings, flags, &project, argv);
     let qemu = qemu(&settings)?;
-    let image = image_files()?;
+    let image = image_files(host)?;
     let known = trial::known(host, &qemu).map(|c| c.accel);
     if flags.dry_run {
         // Without a trial boot the answer is the hope.
@@ -86,13 +87,14 @@ pub fn qemu(settings: &Settings) -> Result<PathBuf> {
     })
 }
 
-fn image_files() -> Result<Files> {
-    let dir = Path::new("/tmp/proto/img");
+/// The current image's files.
+fn image_files(host: &Host) -> Result<Files> {
+    let image = store::current(&host.dirs)?;
     Ok(Files {
-        kernel: dir.join("vmlinux"),
-        initrd: dir.join("initrd.cpio"),
-        base: dir.join("base.erofs"),
-        claude: dir.join("claude.erofs"),
-        scratch: dir.join("scratch.ext4"),
+        kernel: image.kernel(),
+        initrd: image.initrd(),
+        base: image.base(),
+        claude: image.claude(),
+        scratch: image.scratch(),
     })
 }

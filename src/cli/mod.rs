@@ -5,6 +5,8 @@ mod completions;
 mod enroll;
 mod hook;
 mod host;
+#[cfg(target_os = "linux")]
+mod image;
 mod list;
 mod man;
 mod route;
@@ -13,7 +15,7 @@ mod unenroll;
 use crate::error::{Failure, Result};
 use crate::exit::{Exit, USAGE};
 use crate::host::{Host, Name};
-use crate::report;
+use crate::{report, settings};
 use args::{Container, Verb, Vmclaude};
 use clap::{CommandFactory, Parser};
 use std::ffi::OsString;
@@ -57,6 +59,8 @@ fn verb(host: &Host, verb: Verb) -> Result<Exit> {
         Verb::Route(words) => route::run(host, words),
         Verb::Where(state) => route::print_tree(host, &state),
         Verb::Host(words) => self::host::run(host, &words),
+        #[cfg(target_os = "linux")]
+        Verb::Image(words) => image::run(host, &words.verb, &settings::load(host)?.packages),
         _ => Err(Failure::usage("not there yet")),
     }
 }
