@@ -45,6 +45,8 @@ pub struct Host {
     pub uid: u32,
     /// Effective group id.
     pub gid: u32,
+    /// The mode bits that new files do not get.
+    pub umask: u32,
     /// The user's home directory.
     pub home: PathBuf,
     /// This program's own file.
@@ -82,6 +84,7 @@ impl Host {
             cwd: std::env::current_dir().ok(),
             uid: nix::unistd::geteuid().as_raw(),
             gid: nix::unistd::getegid().as_raw(),
+            umask: umask(),
             exe,
             tty: [std::io::stdin().is_terminal(), std::io::stdout().is_terminal(), std::io::stderr().is_terminal()],
             cores: std::thread::available_parallelism().map_or(1, |n| u32::try_from(n.get()).unwrap_or(1)),
@@ -94,6 +97,21 @@ impl Host {
     /// A variable as text; `None` when unset or not UTF-8.
     pub fn var(&self, name: &str) -> Option<&str> {
         self.env.get(OsStr::new(name)).and_then(|v| v.to_str())
+    }
+
+    /// A file that is installed with this program: `<prefix>/lib/vmclaude/NAME` beside `<prefix>/bin/vmclaude`.
+    ///
+    /// # Errors
+    /// When it is not there.
+    pub fn helper(&self, name: &str) -> Result<PathBuf> {
+        let prefix = self.exe.parent().and_then(Path::parent).unwrap_or(Path::new("/"));
+        let file = prefix.join("lib/vmclaude").join(name);
+        match file.is_file() {
+            true => Ok(file),
+            false => Err(Failure::new("vmclaude is not installed completely")
+                .because(format!("there is no {}", file.display()))
+                .next("./install.sh   # in vmclaude's sources")),
+        }
     }
 }
 
@@ -128,6 +146,13 @@ impl Dirs {
     }
 }
 
+/// The mask can only be read by setting it; no other thread runs yet.
+fn umask() -> u32 {
+    let mask = nix::sys::stat::umask(nix::sys::stat::Mode::empty());
+    nix::sys::stat::umask(mask);
+    mask.bits()
+}
+
 #[cfg(target_os = "linux")]
 fn memory() -> u64 {
     let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
@@ -147,4 +172,35 @@ fn memory() -> u64 {
         libc::sysctlbyname(c"hw.memsize".as_ptr(), (&raw mut bytes).cast(), &raw mut len, std::ptr::null_mut(), 0)
     };
     if rc == 0 { bytes } else { 4 << 30 }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// A host made of values.
+    pub(crate) fn host() -> Host {
+        let home = PathBuf::from("/home/ann");
+        Host {
+            name: Name::Vmclaude,
+            args: Vec::new(),
+            env: BTreeMap::new(),
+            cwd: Some("/home/ann/shop".into()),
+            uid: 1000,
+            gid: 1000,
+            umask: 0o022,
+            exe: "/usr/bin/vmclaude".into(),
+            tty: [false; 3],
+            cores: 2,
+            memory: 24 << 30,
+            dirs: Dirs {
+                state: home.join(".local/state/vmclaude"),
+                data: home.join(".local/share/vmclaude"),
+                config: home.join(".config/vmclaude"),
+                cache: home.join(".cache/vmclaude"),
+                guest_home: home.join(".vm-claude"),
+            },
+            home,
+        }
+    }
 }

@@ -9,10 +9,18 @@ pub mod files;
 pub mod host;
 // 1: decisions, pure
 pub mod plan;
+pub mod settings;
 // 2: foreign syntax, pure
+pub mod engine;
 pub mod hook;
 // 3: effects
 pub mod enrollment;
+#[cfg(target_os = "linux")]
+pub mod image;
+pub mod net;
+pub mod session;
+#[cfg(target_os = "linux")]
+pub mod share;
 // 4: flows and words for people
 pub mod cli;
 pub mod report;

@@ -1,10 +1,24 @@
 //! One invocation, top to bottom.
 
 use crate::cli::args::RunFlags;
+use crate::engine::launch::Launch;
+use crate::engine::qemu::{self, Accel, Files, Machine};
+use crate::engine::share;
+use crate::enrollment::{self, Project};
 use crate::error::{Failure, Result};
 use crate::exit::Exit;
+use crate::files;
 use crate::host::Host;
+use crate::image::store;
+use crate::plan::{Place, Plan};
+use crate::report;
+use crate::session::{self, trial};
+use crate::settings::{self, Settings};
 use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+/// Where QEMU is looked for: never in PATH, which an enrolled tree could be part of.
+const PROGRAM_DIRS: [&str; 4] = ["/usr/bin", "/usr/local/bin", "/bin", "/run/current-system/sw/bin"];
 
 /// Runs Claude in a VM for the current directory.
 ///
@@ -17,7 +31,70 @@ pub fn claude(host: &Host, flags: &RunFlags, args: Vec<OsString>) -> Result<Exit
 /// Runs a command in a VM for the current directory.
 ///
 /// # Errors
-/// When the VM cannot be started or was lost.
-pub fn command(_host: &Host, _flags: &RunFlags, _argv: Vec<OsString>) -> Result<Exit> {
-    Err(Failure::new("not there yet"))
+/// When the directory must not be shown to a VM (78), or the VM cannot be started or was lost (125).
+pub fn command(host: &Host, flags: &RunFlags, argv: Vec<OsString>) -> Result<Exit> {
+    let settings = settings::load(host)?;
+    let project = enrollment::project_or_here(host)?;
+    let plan = plan(host, &settings, flags, &project, argv);
+    let qemu = qemu(&settings)?;
+    let image = image_files(host)?;
+    let known = trial::known(host, &qemu).map(|c| c.accel);
+    if flags.dry_run {
+        // Without a trial boot the answer is the hope.
+        let launch = launch(host, &plan, &qemu, &image, known.unwrap_or(Accel::Kvm));
+        report::data(&report::plan::text(&plan, &launch))?;
+        return Ok(Exit::OK);
+    }
+    let accel = match known {
+        Some(accel) => accel,
+        None => try_kvm(host, &qemu, &image)?,
+    };
+    files::private_dir(&host.dirs.guest_home)?;
+    session::run(host, &plan, &launch(host, &plan, &qemu, &image, accel))
+}
+
+fn plan(host: &Host, settings: &Settings, flags: &RunFlags, project: &Project, argv: Vec<OsString>) -> Plan {
+    let place = Place { root: project.root.clone(), rest: project.rest.clone(), identity: None };
+    Plan::new(host, settings, &place, argv, &flags.allow_host)
+}
+
+/// The first run after a boot of the host finds out whether KVM works, and says so to a person who waits for it.
+fn try_kvm(host: &Host, qemu: &Path, image: &Files) -> Result<Accel> {
+    let choice = trial::accelerator(host, qemu, image)?;
+    if choice.accel == Accel::Tcg && host.tty[2] {
+        report::note(&format!("{}, so the VM is emulated and slow (vmclaude status)", choice.why));
+    }
+    Ok(choice.accel)
+}
+
+fn launch(host: &Host, plan: &Plan, qemu: &Path, image: &Files, accel: Accel) -> Launch {
+    let machine = Machine { qemu: qemu.to_path_buf(), accel, cores: host.cores, files: image.clone() };
+    let share = share::program(&host.exe, plan);
+    Launch { machine: qemu::program(&machine, &plan.limits, share.is_some()), share }
+}
+
+/// QEMU's program file.
+///
+/// # Errors
+/// When it is not installed.
+pub fn qemu(settings: &Settings) -> Result<PathBuf> {
+    let name = format!("qemu-system-{}", std::env::consts::ARCH);
+    let mut found = PROGRAM_DIRS.iter().map(|dir| Path::new(dir).join(&name));
+    settings.qemu.clone().into_iter().chain(found.by_ref()).find(|path| path.is_file()).ok_or_else(|| {
+        Failure::new("there is no QEMU on this machine")
+            .because(format!("{name} is in none of {}", PROGRAM_DIRS.join(", ")))
+            .next("sudo apt-get install --no-install-recommends qemu-system-x86")
+    })
+}
+
+/// The current image's files.
+fn image_files(host: &Host) -> Result<Files> {
+    let image = store::current(&host.dirs)?;
+    Ok(Files {
+        kernel: image.kernel(),
+        initrd: image.initrd(),
+        base: image.base(),
+        claude: image.claude(),
+        scratch: image.scratch(),
+    })
 }

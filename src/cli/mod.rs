@@ -6,6 +6,8 @@ mod enroll;
 mod guard;
 mod hook;
 mod host;
+#[cfg(target_os = "linux")]
+mod image;
 mod list;
 mod man;
 mod route;
@@ -14,7 +16,7 @@ mod unenroll;
 use crate::error::{Failure, Result};
 use crate::exit::{Exit, USAGE};
 use crate::host::{Host, Name};
-use crate::report;
+use crate::{report, settings};
 use args::{Container, Verb, Vmclaude};
 use clap::{CommandFactory, Parser};
 use std::ffi::OsString;
@@ -29,6 +31,8 @@ pub fn run(host: &Host) -> Result<Exit> {
             Ok(c) => crate::run::command(host, &c.flags, c.command),
             Err(exit) => Ok(exit),
         },
+        #[cfg(target_os = "linux")]
+        Name::Vmclaude if host.args.first().is_some_and(|word| word == crate::share::VERB) => crate::share::serve(),
         Name::Vmclaude if is_verb(host.args.first()) => match parse::<Vmclaude>("vmclaude", &host.args)? {
             Ok(v) => verb(host, v.verb),
             Err(exit) => Ok(exit),
@@ -50,6 +54,8 @@ fn verb(host: &Host, verb: Verb) -> Result<Exit> {
         Verb::Where(state) => route::print_tree(host, &state),
         Verb::Guard(state) => guard::run(host, &state),
         Verb::Host(words) => self::host::run(host, &words),
+        #[cfg(target_os = "linux")]
+        Verb::Image(words) => image::run(host, &words.verb, &settings::load(host)?.packages),
         _ => Err(Failure::usage("not there yet")),
     }
 }

@@ -1,1 +1,156 @@
 //! Which environment variables cross, and why each does.
+
+use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
+
+/// What the terminal can do, and which language and colours the person wants.
+const TERMINAL: &[&str] = &[
+    "TERM",
+    "COLORTERM",
+    "TERM_PROGRAM",
+    "TERM_PROGRAM_VERSION",
+    "LC_TERMINAL",
+    "LC_TERMINAL_VERSION",
+    "ITERM_SESSION_ID",
+    "KITTY_WINDOW_ID",
+    "VTE_VERSION",
+    "WT_SESSION",
+    "KONSOLE_VERSION",
+    "XTERM_VERSION",
+    "COLORFGBG",
+    "TERMINAL_EMULATOR",
+    "NO_COLOR",
+    "FORCE_COLOR",
+    "CLICOLOR",
+    "CLICOLOR_FORCE",
+    "LANG",
+    "LANGUAGE",
+    "TZ",
+];
+
+/// How Claude Code logs in, which model it uses, and how it behaves. `CLAUDE_CODE_SSE_PORT` is not among them: the
+/// guest cannot reach an editor on the host.
+const CLAUDE: &[&str] = &[
+    "CLAUDE_CODE_OAUTH_TOKEN",
+    "CLAUDE_CODE_USE_BEDROCK",
+    "CLAUDE_CODE_USE_VERTEX",
+    "CLAUDE_CODE_USE_FOUNDRY",
+    "CLAUDE_CODE_SKIP_BEDROCK_AUTH",
+    "CLAUDE_CODE_SKIP_VERTEX_AUTH",
+    "CLAUDE_CODE_SUBAGENT_MODEL",
+    "CLAUDE_CODE_MAX_OUTPUT_TOKENS",
+    "CLAUDE_CODE_MAX_RETRIES",
+    "CLAUDE_CODE_EFFORT_LEVEL",
+    "CLAUDE_CODE_NO_FLICKER",
+    "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC",
+    "CLAUDE_CODE_DISABLE_OFFICIAL_MARKETPLACE_AUTOINSTALL",
+    "CLAUDE_CODE_DISABLE_TERMINAL_TITLE",
+    "CLAUDE_CODE_ENABLE_TELEMETRY",
+    "API_TIMEOUT_MS",
+    "MAX_THINKING_TOKENS",
+    "BASH_DEFAULT_TIMEOUT_MS",
+    "BASH_MAX_TIMEOUT_MS",
+    "BASH_MAX_OUTPUT_LENGTH",
+    "MCP_TIMEOUT",
+    "MCP_TOOL_TIMEOUT",
+    "MAX_MCP_OUTPUT_TOKENS",
+    "DISABLE_TELEMETRY",
+    "DISABLE_ERROR_REPORTING",
+    "DISABLE_PROMPT_CACHING",
+    "DISABLE_COST_WARNINGS",
+    "DO_NOT_TRACK",
+];
+
+/// Families that cross whole.
+const PREFIXES: &[&str] = &["ANTHROPIC_", "LC_"];
+
+/// Cloud credentials cross only when Claude Code was told to use that cloud.
+const CLOUDS: &[(&str, &[&str])] = &[
+    (
+        "CLAUDE_CODE_USE_BEDROCK",
+        &[
+            "AWS_REGION",
+            "AWS_DEFAULT_REGION",
+            "AWS_ACCESS_KEY_ID",
+            "AWS_SECRET_ACCESS_KEY",
+            "AWS_SESSION_TOKEN",
+            "AWS_BEARER_TOKEN_BEDROCK",
+        ],
+    ),
+    ("CLAUDE_CODE_USE_VERTEX", &["CLOUD_ML_REGION", "GOOGLE_CLOUD_PROJECT", "VERTEX_REGION_CLAUDE_4_0_SONNET"]),
+];
+
+/// The guest's own: no updates and no background jobs in a VM that goes away, proxies for everything that is not local.
+const GUEST: &[(&str, &str)] = &[
+    ("HOME", super::mounts::GUEST_HOME),
+    ("USER", "claude"),
+    ("LOGNAME", "claude"),
+    ("SHELL", "/bin/bash"),
+    ("PATH", "/home/claude/.local/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"),
+    ("DISABLE_UPDATES", "1"),
+    ("DISABLE_INSTALLATION_CHECKS", "1"),
+    ("CLAUDE_CODE_DISABLE_AGENT_VIEW", "1"),
+    ("HTTP_PROXY", PROXY),
+    ("HTTPS_PROXY", PROXY),
+    ("http_proxy", PROXY),
+    ("https_proxy", PROXY),
+    ("NO_PROXY", LOCAL),
+    ("no_proxy", LOCAL),
+    ("NODE_USE_ENV_PROXY", "1"),
+    ("NODE_EXTRA_CA_CERTS", "/etc/ssl/certs/ca-certificates.crt"),
+];
+
+/// The guest's HTTP proxy: the supervisor, which carries every connection to the host.
+const PROXY: &str = "http://127.0.0.1:3128";
+const LOCAL: &str = "localhost,127.0.0.1,::1";
+
+/// The guest's environment from the host's, with the names that the user added. Sorted by name.
+pub fn guest(host: &BTreeMap<OsString, OsString>, added: &[String]) -> Vec<(OsString, OsString)> {
+    let mut env: BTreeMap<OsString, OsString> =
+        host.iter().filter(|(name, _)| crosses(name, host, added)).map(|(n, v)| (n.clone(), v.clone())).collect();
+    env.extend(GUEST.iter().map(|(n, v)| (OsString::from(n), OsString::from(v))));
+    env.into_iter().collect()
+}
+
+fn crosses(name: &OsStr, host: &BTreeMap<OsString, OsString>, added: &[String]) -> bool {
+    let Some(name) = name.to_str() else { return false };
+    TERMINAL.contains(&name)
+        || CLAUDE.contains(&name)
+        || PREFIXES.iter().any(|p| name.starts_with(p))
+        || added.iter().any(|a| a == name)
+        || CLOUDS.iter().any(|(switch, names)| host.contains_key(OsStr::new(switch)) && names.contains(&name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn env(pairs: &[(&str, &str)], added: &[&str]) -> Vec<(String, String)> {
+        let host = pairs.iter().map(|(n, v)| ((*n).into(), (*v).into())).collect();
+        let added: Vec<String> = added.iter().map(|a| (*a).into()).collect();
+        let text = |s: OsString| s.into_string().expect("text");
+        guest(&host, &added).into_iter().map(|(n, v)| (text(n), text(v))).collect()
+    }
+
+    #[test]
+    fn only_what_is_on_the_list_crosses() {
+        let host = [
+            ("TERM", "xterm"),
+            ("ANTHROPIC_API_KEY", "k"),
+            ("AWS_SECRET_ACCESS_KEY", "s"),
+            ("SSH_AUTH_SOCK", "x"),
+            ("DISPLAY", ":0"),
+            ("PATH", "/bad"),
+            ("LC_ALL", "C"),
+            ("MINE", "1"),
+        ];
+        let got = env(&host, &["MINE"]);
+        let has = |n: &str| got.iter().any(|(name, _)| name == n);
+        assert!(has("TERM") && has("ANTHROPIC_API_KEY") && has("LC_ALL") && has("MINE"));
+        assert!(!has("AWS_SECRET_ACCESS_KEY") && !has("SSH_AUTH_SOCK") && !has("DISPLAY"));
+        assert!(got.contains(&("DISABLE_UPDATES".into(), "1".into())));
+        assert!(!got.iter().any(|(_, v)| v == "/bad"), "the guest's own PATH");
+        let bedrock = env(&[("CLAUDE_CODE_USE_BEDROCK", "1"), ("AWS_SECRET_ACCESS_KEY", "s")], &[]);
+        assert!(bedrock.iter().any(|(n, _)| n == "AWS_SECRET_ACCESS_KEY"));
+    }
+}

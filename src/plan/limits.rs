@@ -17,7 +17,7 @@ pub const LEAST_MEMORY: u64 = 512;
 impl Limits {
     /// 4 GiB or half of the host, whichever is less; processors by the accelerator.
     pub fn default_for(host_memory: u64) -> Limits {
-        Limits { cpus: None, memory: (host_memory / 2 >> 20).clamp(LEAST_MEMORY, 4096) }
+        Limits { cpus: None, memory: ((host_memory / 2) >> 20).clamp(LEAST_MEMORY, 4096) }
     }
 
     /// Virtual processors under this accelerator: the wanted number, else min(4, cores) with hardware help and one

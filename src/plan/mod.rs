@@ -4,9 +4,11 @@ pub mod env;
 pub mod limits;
 pub mod mounts;
 
+use crate::host::Host;
+use crate::settings::Settings;
 use std::ffi::OsString;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 pub use limits::Limits;
 
@@ -31,6 +33,43 @@ pub struct Plan {
     pub allow_hosts: Vec<SocketAddr>,
 }
 
+/// A directory on the host, and the place in it where the command starts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    /// The directory at `/workspace`: canonical.
+    pub root: PathBuf,
+    /// From there to the current directory.
+    pub rest: PathBuf,
+    /// What the directory was when it was decided upon.
+    pub identity: Option<Identity>,
+}
+
+impl Plan {
+    /// The plan for `argv` at `place`.
+    pub fn new(
+        host: &Host,
+        settings: &Settings,
+        place: &Place,
+        argv: Vec<OsString>,
+        allow_hosts: &[SocketAddr],
+    ) -> Plan {
+        // Claude Code refuses some of its modes to root, and nothing in a guest needs the host's root.
+        let user = if host.uid == 0 { User { uid: 1000, gid: 1000 } } else { User { uid: host.uid, gid: host.gid } };
+        let mut allowed = settings.allow_hosts.clone();
+        allowed.extend(allow_hosts.iter().filter(|a| !settings.allow_hosts.contains(a)));
+        Plan {
+            argv,
+            cwd: Path::new(mounts::WORKSPACE).join(&place.rest),
+            mounts: mounts::of(place, &host.dirs.guest_home),
+            links: mounts::links(&place.root),
+            env: env::guest(&host.env, &settings.env),
+            user,
+            limits: settings.limits,
+            allow_hosts: allowed,
+        }
+    }
+}
+
 /// A directory of the host in the guest.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mount {
@@ -42,6 +81,17 @@ pub struct Mount {
     pub tag: String,
     /// Whether the guest may write.
     pub writable: bool,
+    /// The directory that was decided upon, for as long as only its path is known; `None`: whatever is there.
+    pub identity: Option<Identity>,
+}
+
+/// What a directory is, whatever its path says: file system and inode.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Identity {
+    /// Device number.
+    pub dev: u64,
+    /// Inode number.
+    pub ino: u64,
 }
 
 /// The guest's user; the host's own ids where those are not root's.

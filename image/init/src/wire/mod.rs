@@ -1,6 +1,7 @@
 //! One duplex byte stream carries everything: terminal, pipes, signals, exit status and network.
 //!
-//! [`proto`] has the words, [`mux`] the streams with flow control that carry them.
+//! [`proto`] has the words, [`mux`] the streams with flow control that carry them, [`pipe`] the joint to a TCP connection.
 
 pub mod mux;
+pub mod pipe;
 pub mod proto;

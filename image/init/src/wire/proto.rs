@@ -86,8 +86,8 @@ pub enum Dialled {
 pub enum ToGuest {
     /// What to run. Sent once, first.
     Start(Box<Start>),
-    /// A signal for the command.
-    Signal(Signal),
+    /// A signal for the command; `true`: for its whole process group, as a terminal sends it.
+    Signal(Signal, bool),
     /// The host's terminal has a new size.
     Resize(WinSize),
     /// The host has everything and knows the end: power off.
@@ -120,6 +120,8 @@ pub struct Start {
     pub cwd: Vec<u8>,
     /// User and group id of the command.
     pub user: (u32, u32),
+    /// The mode bits that new files do not get.
+    pub umask: u32,
     /// What stdin, stdout and stderr are.
     pub stdio: [Stdio; 3],
     /// The size of the terminal; `None`: no controlling terminal.

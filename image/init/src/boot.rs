@@ -1,0 +1,90 @@
+//! From the kernel's hand-over to a usable root, before the host has said anything: nothing here depends on a user.
+
+use crate::sys::{at, load_module, loopback_up, make_dir, mount_on};
+use nix::mount::MsFlags;
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::{OpenOptionsExt, symlink};
+use std::path::{Path, PathBuf};
+
+/// The virtio-serial port that is the wire; the host names it so.
+const PORT: &str = "vmclaude.wire";
+
+const NO: MsFlags = MsFlags::empty();
+
+/// What is mounted before the root is switched: (type, where, flags, options).
+const EARLY: [(&str, &str, MsFlags, &str); 3] = [
+    ("devtmpfs", "/dev", MsFlags::MS_NOSUID, "mode=0755"),
+    ("proc", "/proc", MsFlags::MS_NOSUID.union(MsFlags::MS_NODEV).union(MsFlags::MS_NOEXEC), ""),
+    ("sysfs", "/sys", MsFlags::MS_NOSUID.union(MsFlags::MS_NODEV).union(MsFlags::MS_NOEXEC), ""),
+];
+
+/// What is mounted in the new root.
+const LATE: [(&str, &str, MsFlags, &str); 4] = [
+    ("devpts", "/dev/pts", MsFlags::MS_NOSUID.union(MsFlags::MS_NOEXEC), "mode=620,ptmxmode=666,gid=5"),
+    ("tmpfs", "/dev/shm", MsFlags::MS_NOSUID.union(MsFlags::MS_NODEV), "mode=1777"),
+    ("tmpfs", "/run", MsFlags::MS_NOSUID.union(MsFlags::MS_NODEV), "mode=0755"),
+    ("cgroup2", "/sys/fs/cgroup", MsFlags::MS_NOSUID.union(MsFlags::MS_NODEV).union(MsFlags::MS_NOEXEC), ""),
+];
+
+/// Mounts, loads the modules, assembles the root and opens the wire.
+pub(crate) fn prepare() -> io::Result<File> {
+    for (kind, target, flags, data) in EARLY {
+        mount_on(kind, Path::new(target), kind, flags, data)?;
+    }
+    load_modules(Path::new("/modules"))?;
+    let port = File::options().read(true).write(true).custom_flags(libc::O_NONBLOCK).open(find_port()?)?;
+    switch_root()?;
+    for (kind, target, flags, data) in LATE {
+        mount_on(kind, Path::new(target), kind, flags, data)?;
+    }
+    for (name, target) in [
+        ("fd", "/proc/self/fd"),
+        ("stdin", "/proc/self/fd/0"),
+        ("stdout", "/proc/self/fd/1"),
+        ("stderr", "/proc/self/fd/2"),
+    ] {
+        symlink(target, Path::new("/dev").join(name))?;
+    }
+    loopback_up()?;
+    Ok(port)
+}
+
+/// Loads what `list` names, in its order.
+fn load_modules(dir: &Path) -> io::Result<()> {
+    let list = dir.join("list");
+    let names = std::fs::read_to_string(&list).map_err(|e| at("cannot read", &list, e))?;
+    names.lines().try_for_each(|name| load_module(&dir.join(name)))
+}
+
+fn find_port() -> io::Result<PathBuf> {
+    let class = Path::new("/sys/class/virtio-ports");
+    // The port appears a moment after its driver: a condition with a limit, not a pause.
+    for _ in 0..10_000 {
+        for entry in std::fs::read_dir(class).into_iter().flatten().flatten() {
+            if std::fs::read_to_string(entry.path().join("name")).is_ok_and(|n| n.trim_end() == PORT) {
+                return Ok(Path::new("/dev").join(entry.file_name()));
+            }
+        }
+        std::thread::sleep(std::time::Duration::from_millis(1));
+    }
+    Err(io::Error::new(io::ErrorKind::NotFound, format!("no virtio port named {PORT}")))
+}
+
+/// The root: the image's base below, the scratch disk above, Claude on a disk of its own.
+fn switch_root() -> io::Result<()> {
+    let path = Path::new;
+    mount_on("/dev/vda", path("/base"), "erofs", MsFlags::MS_RDONLY, "")?;
+    mount_on("/dev/vdc", path("/scratch"), "ext4", MsFlags::MS_NOATIME, "")?;
+    make_dir(path("/scratch/upper"))?;
+    make_dir(path("/scratch/work"))?;
+    mount_on("overlay", path("/root"), "overlay", NO, "lowerdir=/base,upperdir=/scratch/upper,workdir=/scratch/work")?;
+    mount_on("/dev/vdb", path("/root/opt/claude"), "erofs", MsFlags::MS_RDONLY | MsFlags::MS_NODEV, "")?;
+    for (_, target, ..) in EARLY {
+        mount_on(target, &path("/root").join(&target[1..]), "", MsFlags::MS_MOVE, "")?;
+    }
+    std::env::set_current_dir("/root")?;
+    mount_on(".", path("/"), "", MsFlags::MS_MOVE, "")?;
+    nix::unistd::chroot(".")?;
+    std::env::set_current_dir("/")
+}

@@ -1,0 +1,144 @@
+//! Starts the command: as the guest's user, in a process group of its own, in our session, so that the kernel's job
+//! control works as it does under a shell.
+
+use crate::sys::{set_controlling, set_size};
+use nix::sys::signal::{SigHandler, Signal, signal};
+use nix::sys::stat::{Mode, umask};
+use nix::unistd::{Gid, Pid, Uid};
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::process::CommandExt;
+use std::process::{Command, Stdio};
+use vmclaude_init::wire::proto::{self, Ended, Start};
+
+/// The `tty` group of Debian, and of the devpts mount.
+const TTY_GROUP: u32 = 5;
+
+/// A running command and our ends of its streams.
+pub(crate) struct Running {
+    /// The command's process, which is also its process group.
+    pub(crate) pid: Pid,
+    /// Our end of the terminal.
+    pub(crate) terminal: Option<OwnedFd>,
+    /// The command's end, held so that the terminal does not end while nobody happens to have it open.
+    pub(crate) held: Option<OwnedFd>,
+    /// Our ends of the pipes at stdin, stdout and stderr.
+    pub(crate) pipes: [Option<OwnedFd>; 3],
+}
+
+/// Why there is no running command.
+pub(crate) enum NotStarted {
+    /// As a shell would put it.
+    Ended(Ended),
+    /// We could not even try.
+    Failed(io::Error),
+}
+
+impl<E: Into<io::Error>> From<E> for NotStarted {
+    fn from(e: E) -> Self {
+        NotStarted::Failed(e.into())
+    }
+}
+
+/// Starts it.
+pub(crate) fn start(start: &Start) -> Result<Running, NotStarted> {
+    let (name, args) = start.argv.split_first().ok_or_else(|| io::Error::from(io::ErrorKind::InvalidInput))?;
+    let text = |bytes: &[u8]| OsStr::from_bytes(bytes).to_os_string();
+    let terminal = start.terminal.map(|size| open_terminal(size, start.user.0)).transpose()?;
+    let slave = terminal.as_ref().map(|(_, slave)| slave.as_fd());
+    let mut command = Command::new(text(name));
+    command.args(args.iter().map(|a| text(a))).env_clear().envs(start.env.iter().map(|(k, v)| (text(k), text(v))));
+    let mut pipes = [None, None, None];
+    for n in 0..3 {
+        let (theirs, ours) = endpoint(start.stdio[n], n, slave, start.user)?;
+        pipes[n] = ours;
+        match n {
+            0 => command.stdin(theirs),
+            1 => command.stdout(theirs),
+            _ => command.stderr(theirs),
+        };
+    }
+    if let Some(slave) = slave {
+        nix::unistd::setsid().ok();
+        set_controlling(slave)?;
+    }
+    become_user(&mut command, start, slave.map(|s| s.as_raw_fd()));
+    let child = command.spawn().map_err(|e| NotStarted::Ended(cannot(name, &e)))?;
+    let pid = Pid::from_raw(i32::try_from(child.id()).unwrap_or(0));
+    let (terminal, held) = terminal.unzip();
+    Ok(Running { pid, terminal, held, pipes })
+}
+
+/// The exit that a shell gives for this error of `exec`.
+fn cannot(name: &[u8], e: &io::Error) -> Ended {
+    let name = String::from_utf8_lossy(name).into_owned();
+    match e.raw_os_error() {
+        Some(libc::ENOENT | libc::ENOTDIR) => Ended::NotFound(name),
+        _ => Ended::NotExecutable(format!("{name}: {e}")),
+    }
+}
+
+fn open_terminal(size: proto::WinSize, uid: u32) -> io::Result<(OwnedFd, OwnedFd)> {
+    let pty = nix::pty::openpty(None, None)?;
+    for fd in [&pty.master, &pty.slave] {
+        nix::fcntl::fcntl(fd, nix::fcntl::FcntlArg::F_SETFD(nix::fcntl::FdFlag::FD_CLOEXEC))?;
+    }
+    set_size(&pty.slave, size)?;
+    nix::unistd::fchown(&pty.slave, Some(Uid::from_raw(uid)), Some(Gid::from_raw(TTY_GROUP)))?;
+    Ok((pty.master, pty.slave))
+}
+
+/// What the command gets at one of its three streams, and our end of it.
+fn endpoint(
+    kind: proto::Stdio,
+    n: usize,
+    terminal: Option<BorrowedFd<'_>>,
+    (uid, gid): (u32, u32),
+) -> io::Result<(Stdio, Option<OwnedFd>)> {
+    match (kind, terminal) {
+        (proto::Stdio::Terminal, Some(terminal)) => Ok((terminal.try_clone_to_owned()?.into(), None)),
+        (proto::Stdio::Pipe, _) => {
+            let (read, write) = nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC)?;
+            let (theirs, ours) = if n == 0 { (read, write) } else { (write, read) };
+            // So that the command may open /dev/stdout, as it may on the host.
+            nix::unistd::fchown(&theirs, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)))?;
+            Ok((theirs.into(), Some(ours)))
+        }
+        // Closed ones are closed behind the fork.
+        _ => Ok((File::options().read(n == 0).write(n != 0).open("/dev/null")?.into(), None)),
+    }
+}
+
+fn become_user(command: &mut Command, start: &Start, terminal: Option<i32>) {
+    let (uid, gid) = (Uid::from_raw(start.user.0), Gid::from_raw(start.user.1));
+    let mask = Mode::from_bits_truncate(start.umask);
+    let closed: Vec<i32> = (0..3).filter(|n| start.stdio[*n as usize] == proto::Stdio::Closed).collect();
+    let cwd = std::ffi::CString::new(start.cwd.clone()).unwrap_or_default();
+    let setup = move || -> io::Result<()> {
+        nix::unistd::setpgid(Pid::from_raw(0), Pid::from_raw(0))?;
+        if let Some(terminal) = terminal {
+            // SAFETY: a disposition of SIG_IGN runs no code; it is put back before exec.
+            unsafe { signal(Signal::SIGTTOU, SigHandler::SigIgn)? };
+            // SAFETY: the descriptor is open in this process: the parent holds it across the fork.
+            nix::unistd::tcsetpgrp(unsafe { BorrowedFd::borrow_raw(terminal) }, nix::unistd::getpid())?;
+            // SAFETY: as above.
+            unsafe { signal(Signal::SIGTTOU, SigHandler::SigDfl)? };
+        }
+        nix::sys::resource::setrlimit(nix::sys::resource::Resource::RLIMIT_NOFILE, 1 << 16, 1 << 19)?;
+        umask(mask);
+        nix::unistd::setgroups(&[gid])?;
+        nix::unistd::setgid(gid)?;
+        nix::unistd::setuid(uid)?;
+        nix::unistd::chdir(cwd.as_c_str()).map_err(|_| io::Error::from_raw_os_error(libc::EACCES))?;
+        for fd in &closed {
+            // SAFETY: the child's own stdin, stdout or stderr, which nothing owns here.
+            unsafe { libc::close(*fd) };
+        }
+        Ok(())
+    };
+    // SAFETY: between fork and exec only system calls are made; nothing allocates but the error that ends the child.
+    unsafe { command.pre_exec(setup) };
+}

@@ -1,0 +1,50 @@
+//! The end: nobody left, nothing mounted that has unwritten data, power off.
+
+use nix::errno::Errno;
+use nix::sys::reboot::{RebootMode, reboot};
+use nix::sys::signal::{Signal, kill};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::unistd::Pid;
+use std::time::{Duration, Instant};
+
+/// How long what the command left running has to end by itself.
+const GRACE: Duration = Duration::from_millis(500);
+
+/// Ends every process but us: asked first, then killed. Returns when none is left.
+pub(crate) fn end_everybody() {
+    let everybody = Pid::from_raw(-1);
+    if reap() {
+        return;
+    }
+    let _ = kill(everybody, Signal::SIGTERM);
+    let _ = kill(everybody, Signal::SIGHUP);
+    let _ = kill(everybody, Signal::SIGCONT);
+    let asked = Instant::now();
+    while !reap() {
+        if asked.elapsed() > GRACE {
+            let _ = kill(everybody, Signal::SIGKILL);
+        }
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+/// Reaps the dead; whether no process is left.
+fn reap() -> bool {
+    loop {
+        match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
+            Ok(WaitStatus::StillAlive) => return false,
+            Err(Errno::ECHILD) => return true,
+            Err(_) => return false,
+            Ok(_) => {}
+        }
+    }
+}
+
+/// Kills what is left and powers off. Does not come back.
+pub(crate) fn off() -> ! {
+    let _ = kill(Pid::from_raw(-1), Signal::SIGKILL);
+    let _ = reboot(RebootMode::RB_POWER_OFF);
+    loop {
+        nix::unistd::pause();
+    }
+}

@@ -1,0 +1,221 @@
+//! One command over the wire, from the hello to the acknowledged exit.
+
+use crate::command::{self, NotStarted, Running};
+use crate::relay::{Async, pump};
+use crate::sys::{self, Change};
+use crate::{power, proxy, setup};
+use nix::sys::signal::{Signal, kill, killpg};
+use std::collections::HashMap;
+use std::fs::File;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::str::FromStr;
+use tokio::io::{AsyncRead, ReadHalf, WriteHalf, split};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use vmclaude_init::wire::mux::{Side, Stream, Wire, greet};
+use vmclaude_init::wire::proto::{self, Ended, MAX_TO_GUEST, Open, Start, Target, ToGuest, ToHost};
+
+/// Where the guest's HTTP proxy listens; the host puts it into the environment.
+const PROXY: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 3128);
+
+/// Speaks the wire until the exit is acknowledged or the host is gone.
+pub(crate) async fn serve(port: File) -> io::Result<()> {
+    let mut port = Async::new(port)?;
+    // Whether the versions fit is for the host to say: it can explain it to somebody.
+    greet(&mut port).await?;
+    let wire = Wire::new(Side::Guest);
+    tokio::select! {
+        gone = wire.drive(port) => gone,
+        done = session(&wire) => done,
+    }
+}
+
+async fn session(wire: &Wire) -> io::Result<()> {
+    let (Open::Control, control) = wire.accept().await? else { return Err(unexpected("a stream before control")) };
+    let (from_host, mut to_host) = split(control);
+    let mut frames = frames(from_host);
+    let Some(ToGuest::Start(start)) = frames.recv().await else { return Err(unexpected("no start")) };
+    let last = match run(wire, &start, &mut frames, &mut to_host).await {
+        Ok(ended) => ToHost::Exit(ended),
+        Err(e) => ToHost::Failed(e.to_string()),
+    };
+    setup::unmount_shares(&start);
+    proto::send(&mut to_host, &last).await?;
+    while let Some(frame) = frames.recv().await {
+        if frame == ToGuest::ExitAck {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// Control frames in a queue, because reading one must not be interrupted half-way.
+fn frames(mut from: ReadHalf<Stream>) -> mpsc::Receiver<ToGuest> {
+    let (send, receive) = mpsc::channel(16);
+    tokio::spawn(async move {
+        while let Ok(Some(frame)) = proto::receive(&mut from, MAX_TO_GUEST).await {
+            if send.send(frame).await.is_err() {
+                return;
+            }
+        }
+    });
+    receive
+}
+
+async fn run(
+    wire: &Wire,
+    start: &Start,
+    frames: &mut mpsc::Receiver<ToGuest>,
+    to_host: &mut WriteHalf<Stream>,
+) -> io::Result<Ended> {
+    setup::apply(start)?;
+    open_doors(wire, start)?;
+    let streams = streams(wire, start).await?;
+    let mut children = signal(SignalKind::child())?;
+    let mut running = match command::start(start) {
+        Ok(running) => running,
+        Err(NotStarted::Ended(ended)) => return Ok(ended),
+        Err(NotStarted::Failed(e)) => return Err(e),
+    };
+    let mut outputs = relay(&mut running, streams)?;
+    proto::send(to_host, &ToHost::Started).await?;
+    let ended = loop {
+        tokio::select! {
+            _ = children.recv() => {
+                if let Some(ended) = reap(&running, to_host).await? {
+                    break ended;
+                }
+            }
+            frame = frames.recv() => obey(frame, &running)?,
+        }
+    };
+    power::end_everybody();
+    drop(running.held.take());
+    while outputs.join_next().await.is_some() {}
+    Ok(ended)
+}
+
+/// The guest's ways out: the proxy, and the ports that lead to local addresses of the host.
+fn open_doors(wire: &Wire, start: &Start) -> io::Result<()> {
+    tokio::spawn(proxy::serve(proxy::listen(PROXY)?, wire.clone()));
+    for (addr, port) in &start.forwards {
+        let door = if addr.is_ipv6() { IpAddr::from(Ipv6Addr::LOCALHOST) } else { Ipv4Addr::LOCALHOST.into() };
+        let door = proxy::listen((door, *port).into()).map_err(|e| io::Error::other(format!("port {port}: {e}")))?;
+        tokio::spawn(proxy::forward(door, Target::Addr(*addr, *port), wire.clone()));
+    }
+    Ok(())
+}
+
+/// The streams that the host opens for this command, by what they are.
+async fn streams(wire: &Wire, start: &Start) -> io::Result<HashMap<&'static str, Stream>> {
+    let mut wanted = start.stdio.iter().filter(|s| **s == proto::Stdio::Pipe).count();
+    wanted += usize::from(start.terminal.is_some());
+    let mut streams = HashMap::new();
+    while streams.len() < wanted {
+        let (open, stream) = wire.accept().await?;
+        let name = match open {
+            Open::Terminal => "terminal",
+            Open::Stdin => "stdin",
+            Open::Stdout => "stdout",
+            Open::Stderr => "stderr",
+            Open::Control | Open::Dial(_) => return Err(unexpected("a stream of the wrong kind")),
+        };
+        streams.insert(name, stream);
+    }
+    Ok(streams)
+}
+
+/// Starts the copying; the set holds what must be finished before the exit is told.
+fn relay(running: &mut Running, mut streams: HashMap<&'static str, Stream>) -> io::Result<JoinSet<io::Result<()>>> {
+    let mut outputs = JoinSet::new();
+    if let (Some(terminal), Some(stream)) = (running.terminal.as_ref(), streams.remove("terminal")) {
+        let (from_host, to_host) = split(stream);
+        outputs.spawn(pump(Async::new(terminal.try_clone()?)?, to_host));
+        let keys = Async::new(terminal.try_clone()?)?;
+        tokio::spawn(async move { type_in(from_host, keys).await });
+    }
+    let [stdin, stdout, stderr] = std::mem::take(&mut running.pipes);
+    if let (Some(pipe), Some(stream)) = (stdin, streams.remove("stdin")) {
+        tokio::spawn(pump(stream, Async::new(pipe)?));
+    }
+    for (pipe, name) in [(stdout, "stdout"), (stderr, "stderr")] {
+        if let (Some(pipe), Some(stream)) = (pipe, streams.remove(name)) {
+            outputs.spawn(output(Async::new(pipe)?, stream));
+        }
+    }
+    Ok(outputs)
+}
+
+/// Keys go in; that the host has no more of them is no end of the terminal.
+async fn type_in(from: impl AsyncRead + Unpin, mut terminal: Async) -> io::Result<()> {
+    pump(from, &mut terminal).await?;
+    std::future::pending().await
+}
+
+/// Output goes out. A reader that went away on the host closes the pipe here, and the command gets its SIGPIPE.
+async fn output(pipe: Async, stream: Stream) -> io::Result<()> {
+    let (mut from_host, to_host) = split(stream);
+    let mut nothing = [0];
+    tokio::select! {
+        done = pump(pipe, to_host) => done,
+        _ = tokio::io::AsyncReadExt::read(&mut from_host, &mut nothing) => Ok(()),
+    }
+}
+
+/// Reaps whoever died; `Some` when it was the command.
+async fn reap(running: &Running, to_host: &mut WriteHalf<Stream>) -> io::Result<Option<Ended>> {
+    let mut ended = None;
+    while let Some((pid, change)) = sys::next_change() {
+        match change {
+            _ if pid != running.pid => {}
+            Change::Exited(code) => ended = Some(Ended::Code(code)),
+            Change::Killed(number) => ended = Some(Ended::Signal(named(number))),
+            Change::Stopped(number) => proto::send(to_host, &ToHost::Stopped(named(number))).await?,
+        }
+    }
+    Ok(ended)
+}
+
+/// A signal by the name that other systems know it by; real-time signals have none.
+fn named(number: i32) -> proto::Signal {
+    let name = Signal::try_from(number).map_or("", Signal::as_str);
+    proto::Signal { name: name.to_owned(), number: number as u8 }
+}
+
+fn obey(frame: Option<ToGuest>, running: &Running) -> io::Result<()> {
+    match frame {
+        Some(ToGuest::Signal(signal, group)) => {
+            if let Ok(signal) = Signal::from_str(&signal.name) {
+                deliver(running, signal, group);
+            }
+            Ok(())
+        }
+        Some(ToGuest::Resize(size)) => {
+            if let Some(terminal) = &running.terminal {
+                crate::sys::set_size(terminal, size)?;
+            }
+            Ok(())
+        }
+        Some(ToGuest::Start(_) | ToGuest::ExitAck) => Err(unexpected("a frame out of turn")),
+        None => Err(io::ErrorKind::UnexpectedEof.into()),
+    }
+}
+
+/// To the command, or to the group that a terminal would send it to.
+fn deliver(running: &Running, signal: Signal, group: bool) {
+    let foreground = running.terminal.as_ref().and_then(|t| nix::unistd::tcgetpgrp(t).ok()).filter(|p| p.as_raw() > 0);
+    let result = match (group, foreground) {
+        (true, Some(foreground)) => killpg(foreground, signal),
+        (true, None) => killpg(running.pid, signal),
+        (false, _) => kill(running.pid, signal),
+    };
+    if let Err(e) = result {
+        crate::sys::log(&format!("{signal}: {e}"));
+    }
+}
+
+fn unexpected(what: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, what)
+}

@@ -1,0 +1,109 @@
+//! The few system calls that have no safe wrapper, and small words around those that have.
+
+use nix::mount::{MsFlags, mount};
+use nix::unistd::Pid;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd};
+use std::path::Path;
+
+/// A line in the kernel's log, and so on the serial console that the host keeps.
+pub(crate) fn log(line: &str) {
+    let _ = std::fs::write("/dev/kmsg", format!("<3>vmclaude-init: {line}"));
+}
+
+/// Creates a directory with its parents.
+pub(crate) fn make_dir(path: &Path) -> io::Result<()> {
+    std::fs::create_dir_all(path).map_err(|e| at("cannot create", path, e))
+}
+
+/// An error that names its path.
+pub(crate) fn at(what: &str, path: &Path, e: impl Into<io::Error>) -> io::Error {
+    let e = e.into();
+    io::Error::new(e.kind(), format!("{what} {}: {e}", path.display()))
+}
+
+/// Mounts, creating the mount point.
+pub(crate) fn mount_on(source: &str, target: &Path, kind: &str, flags: MsFlags, data: &str) -> io::Result<()> {
+    make_dir(target)?;
+    let kind = (!kind.is_empty()).then_some(kind);
+    mount(Some(source), target, kind, flags, Some(data)).map_err(|e| at("cannot mount", target, e))
+}
+
+/// Loads a kernel module from its file; one that is loaded already is fine.
+pub(crate) fn load_module(path: &Path) -> io::Result<()> {
+    let file = std::fs::File::open(path).map_err(|e| at("cannot open", path, e))?;
+    // SAFETY: finit_module reads the file and the empty C string; both live through the call.
+    let rc = unsafe { libc::syscall(libc::SYS_finit_module, file.as_raw_fd(), c"".as_ptr(), 0) };
+    let error = io::Error::last_os_error();
+    if rc == 0 || error.raw_os_error() == Some(libc::EEXIST) { Ok(()) } else { Err(at("cannot load", path, error)) }
+}
+
+/// Brings the loopback interface up.
+pub(crate) fn loopback_up() -> io::Result<()> {
+    let socket = std::net::UdpSocket::bind("0.0.0.0:0")?;
+    // SAFETY: an ifreq is plain data for which all zeroes is a value.
+    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+    for (to, from) in request.ifr_name.iter_mut().zip(b"lo\0") {
+        *to = *from as libc::c_char;
+    }
+    request.ifr_ifru.ifru_flags = (libc::IFF_UP | libc::IFF_RUNNING) as libc::c_short;
+    // SAFETY: SIOCSIFFLAGS reads an ifreq, which lives through the call.
+    let rc = unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS as _, &raw const request) };
+    if rc == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Mixes `seed` into the kernel's generator and makes it start afresh.
+pub(crate) fn reseed(seed: &[u8]) -> io::Result<()> {
+    /// `_IOW('R', 0x03, int[2])` and `_IO('R', 0x07)` of linux/random.h.
+    const RNDADDENTROPY: libc::c_ulong = 0x4008_5203;
+    const RNDRESEEDCRNG: libc::c_ulong = 0x5207;
+    let random = std::fs::OpenOptions::new().read(true).write(true).open("/dev/urandom")?;
+    let bits = u32::try_from(seed.len() * 8).unwrap_or(0);
+    let size = u32::try_from(seed.len()).unwrap_or(0);
+    let pool = [&bits.to_ne_bytes()[..], &size.to_ne_bytes(), seed].concat();
+    // SAFETY: rand_pool_info is two ints and as many bytes as the second says; `pool` is laid out so and lives on.
+    let added = unsafe { libc::ioctl(random.as_raw_fd(), RNDADDENTROPY as _, pool.as_ptr()) };
+    // SAFETY: takes no argument.
+    let reseeded = unsafe { libc::ioctl(random.as_raw_fd(), RNDRESEEDCRNG as _) };
+    if added == 0 && reseeded == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Sets a terminal's size.
+pub(crate) fn set_size(terminal: impl AsFd, size: vmclaude_init::wire::proto::WinSize) -> io::Result<()> {
+    let size = libc::winsize { ws_row: size.rows, ws_col: size.cols, ws_xpixel: size.width, ws_ypixel: size.height };
+    // SAFETY: TIOCSWINSZ reads a winsize, which lives through the call.
+    let rc = unsafe { libc::ioctl(terminal.as_fd().as_raw_fd(), libc::TIOCSWINSZ, &raw const size) };
+    if rc == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Makes `terminal` the controlling terminal of our session.
+pub(crate) fn set_controlling(terminal: impl AsFd) -> io::Result<()> {
+    // SAFETY: TIOCSCTTY takes an int.
+    let rc = unsafe { libc::ioctl(terminal.as_fd().as_raw_fd(), libc::TIOCSCTTY as _, 0) };
+    if rc == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// What became of a child.
+pub(crate) enum Change {
+    /// It exited with this code.
+    Exited(u8),
+    /// This signal killed it.
+    Killed(i32),
+    /// This signal stopped it.
+    Stopped(i32),
+}
+
+/// The next child that ended or stopped, reaped; `None` when nothing changed. (The safe wrapper loses the status of a
+/// child that a real-time signal killed.)
+pub(crate) fn next_change() -> Option<(Pid, Change)> {
+    let mut status = 0;
+    // SAFETY: waitpid writes an int, which lives through the call.
+    let pid = unsafe { libc::waitpid(-1, &raw mut status, libc::WNOHANG | libc::WUNTRACED) };
+    let change = match status {
+        _ if pid <= 0 => return None,
+        s if libc::WIFSTOPPED(s) => Change::Stopped(libc::WSTOPSIG(s)),
+        s if libc::WIFSIGNALED(s) => Change::Killed(libc::WTERMSIG(s)),
+        s => Change::Exited(libc::WEXITSTATUS(s) as u8),
+    };
+    Some((Pid::from_raw(pid), change))
+}

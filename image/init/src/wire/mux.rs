@@ -1,1 +1,0 @@
-//! Streams with flow control over one byte stream.

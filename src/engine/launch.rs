@@ -1,0 +1,58 @@
+//! What a session starts: programs, their arguments and the descriptors that they inherit. Data only.
+
+use crate::plan::Identity;
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+/// The first descriptor number that a program of ours inherits; the others follow in order.
+pub const FIRST_FD: i32 = 200;
+
+/// The processes of one run, in the order in which they start.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Launch {
+    /// Serves the plan's directories; `None` where there are none.
+    pub share: Option<Program>,
+    /// The virtual machine.
+    pub machine: Program,
+}
+
+/// One process.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Program {
+    /// Absolute path.
+    pub path: PathBuf,
+    /// Arguments after the program's name.
+    pub args: Vec<OsString>,
+    /// Inherited descriptors: [`FIRST_FD`], the next, and so on.
+    pub fds: Vec<Source>,
+}
+
+impl Program {
+    /// Adds an inherited descriptor and says how the program can open it again by path.
+    pub fn inherit(&mut self, source: Source) -> String {
+        format!("/proc/self/fd/{}", self.inherit_fd(source))
+    }
+
+    /// Adds an inherited descriptor and says its number.
+    pub fn inherit_fd(&mut self, source: Source) -> i32 {
+        self.fds.push(source);
+        FIRST_FD + i32::try_from(self.fds.len()).unwrap_or(i32::MAX - FIRST_FD) - 1
+    }
+}
+
+/// What an inherited descriptor is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Source {
+    /// The wire's far end.
+    Wire,
+    /// A file, opened for reading only.
+    File(PathBuf),
+    /// A private copy of this sparse file, for reading and writing, without a name: it vanishes with the process.
+    Scratch(PathBuf),
+    /// A directory by itself, without the right to read it; it must still be the one that was decided upon.
+    Dir(PathBuf, Option<Identity>),
+    /// The session's private directory.
+    RunDir,
+    /// The socket on which the share server listens for the machine.
+    ShareListener,
+}

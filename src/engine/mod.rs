@@ -1,0 +1,5 @@
+//! From a plan to the processes that carry it out. Pure: nothing here starts or reads anything.
+
+pub mod launch;
+pub mod qemu;
+pub mod share;

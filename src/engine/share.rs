@@ -1,0 +1,18 @@
+//! The share server as a program: this very binary, which locks itself in.
+
+use super::launch::{Program, Source};
+use crate::plan::Plan;
+use std::path::Path;
+
+/// The hidden verb that becomes the share server.
+pub const VERB: &str = "__share";
+
+/// The share server of `plan`: the listener first, then a directory for each mount, in the plan's order.
+pub fn program(exe: &Path, plan: &Plan) -> Option<Program> {
+    let mut server = Program { path: exe.to_path_buf(), args: vec![VERB.into()], fds: Vec::new() };
+    server.inherit_fd(Source::ShareListener);
+    for mount in &plan.mounts {
+        server.inherit_fd(Source::Dir(mount.host.clone(), mount.identity));
+    }
+    (!plan.mounts.is_empty()).then_some(server)
+}

@@ -1,0 +1,62 @@
+//! What `--dry-run` prints: the very values that a run would use. Values of variables are never among them.
+
+use crate::engine::launch::{FIRST_FD, Launch, Program, Source};
+use crate::files::quoted;
+use crate::plan::Plan;
+use std::ffi::OsStr;
+use std::fmt::Write;
+use std::path::Path;
+
+/// The plan and every process, as text.
+pub fn text(plan: &Plan, launch: &Launch) -> String {
+    let mut out = String::new();
+    let mut line = |name: &str, value: String| {
+        let _ = writeln!(out, "{name:<9}{value}");
+    };
+    line("run", words(plan.argv.iter().map(AsRef::as_ref)));
+    line("in", plan.cwd.display().to_string());
+    line("as", format!("claude ({}:{})", plan.user.uid, plan.user.gid));
+    for m in &plan.mounts {
+        line("mount", format!("{} {} -> {}", if m.writable { "rw" } else { "ro" }, quoted(&m.host), m.guest.display()));
+    }
+    for (from, to) in &plan.links {
+        line("link", format!("{} -> {}", quoted(from), to.display()));
+    }
+    let names: Vec<_> = plan.env.iter().map(|(name, _)| name.to_string_lossy()).collect();
+    line("env", names.join(" "));
+    let cpus = plan.limits.cpus.map_or_else(|| "as many cpus as suit".to_owned(), |n| format!("{n} cpus"));
+    line("limits", format!("{cpus}, {} MiB", plan.limits.memory));
+    let local: Vec<_> = plan.allow_hosts.iter().map(ToString::to_string).collect();
+    let local = if local.is_empty() { String::new() } else { format!(", and {} here", local.join(", ")) };
+    line("network", format!("public addresses{local}"));
+    for program in launch.share.iter().chain([&launch.machine]) {
+        out.push('\n');
+        process(&mut out, program);
+    }
+    out
+}
+
+fn process(out: &mut String, program: &Program) {
+    out.push_str(&quoted(&program.path));
+    for arg in &program.args {
+        // One line per option is easier to compare than one line in all.
+        out.push_str(if arg.as_encoded_bytes().starts_with(b"-") { " \\\n  " } else { " " });
+        out.push_str(&quoted(Path::new(arg)));
+    }
+    out.push('\n');
+    for (n, source) in (FIRST_FD..).zip(&program.fds) {
+        let what = match source {
+            Source::Wire => "the wire".to_owned(),
+            Source::File(path) => quoted(path),
+            Source::Scratch(path) => format!("a private copy of {}", quoted(path)),
+            Source::Dir(path, _) => format!("the directory {}", quoted(path)),
+            Source::RunDir => "the session's directory".to_owned(),
+            Source::ShareListener => "the share's socket".to_owned(),
+        };
+        let _ = writeln!(out, "  {n} is {what}");
+    }
+}
+
+fn words<'a>(words: impl Iterator<Item = &'a OsStr>) -> String {
+    words.map(|w| quoted(Path::new(w))).collect::<Vec<_>>().join(" ")
+}

@@ -1,0 +1,161 @@
+//! Processes of ours: each in a session of its own, so that no key of the terminal reaches it, and none outlives us.
+
+use super::scratch;
+use crate::engine::launch::{FIRST_FD, Program, Source};
+use crate::error::{Context, Failure, Result};
+use crate::plan::Identity;
+use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl};
+use nix::sys::signal::Signal;
+use std::fs::File;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+#[cfg(target_os = "linux")]
+const PATH_ONLY: OFlag = OFlag::O_PATH;
+#[cfg(not(target_os = "linux"))]
+const PATH_ONLY: OFlag = OFlag::empty();
+
+/// The descriptors of this session that programs inherit.
+pub(crate) struct Handles<'a> {
+    /// The session's private directory.
+    pub(crate) run_dir: &'a Path,
+    /// The far end of the wire.
+    pub(crate) wire: Option<BorrowedFd<'a>>,
+    /// The socket on which the share is served.
+    pub(crate) share: Option<BorrowedFd<'a>>,
+}
+
+/// A running process; killed when dropped.
+pub(crate) struct Running {
+    child: Child,
+    name: String,
+}
+
+/// Starts `program` with its output in `log`, inside the session's directory.
+pub(crate) fn start(program: &Program, handles: &Handles<'_>, log: &str, stdin: Stdio) -> Result<Running> {
+    let name = program.path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let what = || format!("cannot start {}", program.path.display());
+    let log = File::options()
+        .create(true)
+        .append(true)
+        .mode(0o600)
+        .open(handles.run_dir.join(log))
+        .what(|| format!("cannot open the log of {name}"))?;
+    let fds = program.fds.iter().enumerate().map(|(n, s)| place(n, s, handles)).collect::<Result<Vec<_>>>()?;
+    let numbers: Vec<i32> = fds.iter().map(AsRawFd::as_raw_fd).collect();
+    let parent = nix::unistd::getpid();
+    let mut command = Command::new(&program.path);
+    command.args(&program.args).env_clear().stdin(stdin);
+    command.stdout(log.try_clone().what(what)?).stderr(log).current_dir("/");
+    let setup = move || -> std::io::Result<()> {
+        nix::unistd::setsid()?;
+        die_with(parent)?;
+        for fd in &numbers {
+            // SAFETY: the parent holds these descriptors open until the child has started.
+            fcntl(unsafe { BorrowedFd::borrow_raw(*fd) }, FcntlArg::F_SETFD(FdFlag::empty()))?;
+        }
+        Ok(())
+    };
+    // SAFETY: between fork and exec only system calls are made, and nothing allocates.
+    unsafe { command.pre_exec(setup) };
+    let child = command.spawn().what(what)?;
+    Ok(Running { child, name })
+}
+
+/// Dies when `parent` does, also when it already did.
+#[cfg(target_os = "linux")]
+fn die_with(parent: nix::unistd::Pid) -> std::io::Result<()> {
+    nix::sys::prctl::set_pdeathsig(Signal::SIGKILL)?;
+    if nix::unistd::getppid() != parent {
+        return Err(std::io::ErrorKind::NotConnected.into());
+    }
+    Ok(())
+}
+
+#[cfg(not(target_os = "linux"))]
+fn die_with(_: nix::unistd::Pid) -> std::io::Result<()> {
+    Ok(()) // The end of the wire is the only sign there.
+}
+
+/// Opens a source at the number that the program's arguments already name.
+fn place(n: usize, source: &Source, handles: &Handles<'_>) -> Result<OwnedFd> {
+    let number = FIRST_FD + i32::try_from(n).unwrap_or(0);
+    let fail = || Failure::new("a descriptor is missing").because(format!("{source:?}"));
+    let placed = match source {
+        Source::Wire => duplicate(handles.wire.ok_or_else(fail)?, number),
+        Source::ShareListener => duplicate(handles.share.ok_or_else(fail)?, number),
+        Source::RunDir => duplicate(open(handles.run_dir)?.as_fd(), number),
+        Source::Dir(path, identity) => duplicate(directory(path, *identity)?.as_fd(), number),
+        Source::File(path) => duplicate(open(path)?.as_fd(), number),
+        Source::Scratch(template) => duplicate(scratch::copy(template, handles.run_dir)?.as_fd(), number),
+    };
+    let placed = placed.what(|| "cannot pass on a descriptor")?;
+    match placed.as_raw_fd() == number {
+        true => Ok(placed),
+        false => Err(Failure::new("cannot pass on a descriptor").because(format!("number {number} is taken"))),
+    }
+}
+
+fn duplicate(fd: BorrowedFd<'_>, number: i32) -> nix::Result<OwnedFd> {
+    let raw = fcntl(fd, FcntlArg::F_DUPFD_CLOEXEC(number))?;
+    // SAFETY: F_DUPFD_CLOEXEC made this descriptor just now; nothing else owns it.
+    Ok(unsafe { OwnedFd::from_raw_fd(raw) })
+}
+
+/// The directory itself, if it is still the one that was decided upon: from here on nobody can swap it.
+fn directory(path: &Path, identity: Option<Identity>) -> Result<File> {
+    let flags = OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | PATH_ONLY;
+    let what = || format!("cannot open {}", path.display());
+    let dir = File::options().read(true).custom_flags(flags.bits()).open(path).what(what)?;
+    let meta = dir.metadata().what(what)?;
+    let now = Identity { dev: meta.dev(), ino: meta.ino() };
+    match identity {
+        Some(before) if before != now => Err(Failure::refused(format!("{} was replaced", path.display()))
+            .because("another directory is there than a moment ago")
+            .next("vmclaude status")),
+        _ => Ok(dir),
+    }
+}
+
+fn open(path: &Path) -> Result<File> {
+    File::open(path).what(|| format!("cannot open {}", path.display()))
+}
+
+impl Running {
+    /// Kills it and waits for it.
+    pub(crate) fn kill(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+
+    /// Whether it has ended, by itself.
+    pub(crate) fn is_gone(&mut self) -> bool {
+        !matches!(self.child.try_wait(), Ok(None))
+    }
+
+    /// How it ended by itself, in words; it gets a moment to do so.
+    pub(crate) fn ended(&mut self) -> Option<String> {
+        let limit = Instant::now() + Duration::from_secs(1);
+        let status = loop {
+            match self.child.try_wait().ok()? {
+                Some(status) => break status,
+                None if Instant::now() > limit => return None,
+                None => std::thread::sleep(Duration::from_millis(5)),
+            }
+        };
+        Some(match status.signal() {
+            Some(signal) => format!("{} was killed by signal {signal}", self.name),
+            None => format!("{} exited with {}", self.name, status.code().unwrap_or(-1)),
+        })
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}

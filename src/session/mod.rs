@@ -1,0 +1,64 @@
+//! One session: the record, the processes, the conversation over the wire, and the end.
+
+mod child;
+mod converse;
+mod processes;
+pub mod record;
+mod relay;
+mod scratch;
+pub mod signals;
+mod stdio;
+pub mod trial;
+mod tty;
+
+use crate::engine::launch::Launch;
+use crate::error::{Context, Failure, Result};
+use crate::exit::Exit;
+use crate::host::Host;
+use crate::plan::Plan;
+use processes::Processes;
+use record::Record;
+use std::path::Path;
+
+/// Runs `plan` by `launch` to its end. When this returns, no process, mount or socket of the session is left.
+///
+/// # Errors
+/// When the VM cannot be started or is lost; the reasons hold the end of its log.
+pub fn run(host: &Host, plan: &Plan, launch: &Launch) -> Result<Exit> {
+    let runs = host.dirs.runs();
+    record::prune(&runs);
+    let project = plan.mounts.first().map_or(Path::new("/"), |m| &m.host);
+    let program = plan.argv.first().cloned().unwrap_or_default();
+    let record = Record::create(&runs, &record::facts(project, &program))?;
+    tty::give_back_on_panic();
+    let (mut processes, near) = Processes::start(plan, launch, record.dir())?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().what(|| "cannot start")?;
+    let outcome = runtime.block_on(converse::run(host, plan, &mut processes, near));
+    let outcome = outcome.map_err(|e| explain(e, &mut processes, record.dir()));
+    if outcome.is_err() {
+        tty::give_back_reset()
+    } else {
+        tty::give_back()
+    }
+    drop(processes);
+    // Threads that wait for our own streams end with the process.
+    runtime.shutdown_background();
+    outcome
+}
+
+/// Adds what ended and what the logs say to the loss of the machine.
+fn explain(mut failure: Failure, processes: &mut Processes, dir: &Path) -> Failure {
+    if failure.code != crate::exit::VM_FAILED {
+        return failure;
+    }
+    failure.because.extend(processes.ended());
+    for log in ["share.log", "machine.log", "console.log"] {
+        let text = std::fs::read(dir.join(log)).unwrap_or_default();
+        let text = String::from_utf8_lossy(&text);
+        let lines: Vec<&str> = text.lines().filter(|l| !l.trim().is_empty()).collect();
+        for line in &lines[lines.len().saturating_sub(8)..] {
+            failure = failure.because(format!("{log}: {}", line.escape_debug()));
+        }
+    }
+    failure
+}

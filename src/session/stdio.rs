@@ -1,0 +1,84 @@
+//! What stdin, stdout and stderr are here, and so in the guest.
+
+use super::tty;
+use nix::sys::stat::{SFlag, fstat};
+use std::fs::File;
+use std::os::fd::{AsFd, BorrowedFd};
+use vmclaude_init::wire::proto::Stdio;
+
+/// How keys are read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Keys {
+    /// Every key is a byte for the guest.
+    Raw,
+    /// Lines as the host's terminal edits them.
+    Lines,
+    /// Not at all: they belong to somebody else, such as the pager behind our pipe.
+    No,
+}
+
+/// The streams as facts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Facts {
+    /// What each is.
+    pub(crate) kinds: [Stdio; 3],
+    /// Whether stdout is a pipe.
+    pub(crate) piped: bool,
+    /// Whether there is a controlling terminal.
+    pub(crate) terminal: bool,
+    /// Whether we are its foreground job.
+    pub(crate) foreground: bool,
+}
+
+/// Reads the facts; `tty` says which streams are terminals.
+pub(crate) fn facts(tty: [bool; 3], terminal: Option<&File>) -> Facts {
+    let streams: [BorrowedFd<'_>; 3] = [std::io::stdin().as_fd(), std::io::stdout().as_fd(), std::io::stderr().as_fd()]
+        // SAFETY: these three are open for the whole life of the process: the runtime opens /dev/null where one was closed.
+        .map(|fd| unsafe { BorrowedFd::borrow_raw(std::os::fd::AsRawFd::as_raw_fd(&fd)) });
+    let kind = |n: usize| match tty[n] {
+        true => Stdio::Terminal,
+        false if is_null(streams[n]) => Stdio::Null,
+        false => Stdio::Pipe,
+    };
+    Facts {
+        kinds: [kind(0), kind(1), kind(2)],
+        piped: fstat(streams[1]).is_ok_and(|s| SFlag::from_bits_truncate(s.st_mode) & SFlag::S_IFMT == SFlag::S_IFIFO),
+        terminal: terminal.is_some() || tty.contains(&true),
+        foreground: terminal.is_some_and(tty::is_foreground),
+    }
+}
+
+fn is_null(fd: BorrowedFd<'_>) -> bool {
+    let (Ok(this), Ok(null)) = (fstat(fd), nix::sys::stat::stat("/dev/null")) else { return false };
+    SFlag::from_bits_truncate(this.st_mode) & SFlag::S_IFMT == SFlag::S_IFCHR && this.st_rdev == null.st_rdev
+}
+
+impl Facts {
+    /// How keys are read: raw for a program that has the screen, never in the background, never when a pipe follows us,
+    /// whose reader may want them.
+    pub(crate) fn keys(&self) -> Keys {
+        match (self.foreground, self.kinds) {
+            (false, _) => Keys::No,
+            (true, [_, Stdio::Terminal, _]) => Keys::Raw,
+            (true, [Stdio::Terminal, ..]) if !self.piped => Keys::Lines,
+            _ => Keys::No,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_are_taken_only_by_who_may_have_them() {
+        use Stdio::{Null, Pipe, Terminal};
+        let facts = |kinds, piped, foreground| Facts { kinds, piped, terminal: true, foreground };
+        assert_eq!(facts([Terminal; 3], false, true).keys(), Keys::Raw);
+        assert_eq!(facts([Pipe, Terminal, Terminal], false, true).keys(), Keys::Raw, "echo x | claude");
+        assert_eq!(facts([Terminal, Pipe, Terminal], true, true).keys(), Keys::No, "claude | less");
+        assert_eq!(facts([Terminal, Pipe, Terminal], false, true).keys(), Keys::Lines, "cat > file");
+        assert_eq!(facts([Null, Pipe, Pipe], false, true).keys(), Keys::No);
+        assert_eq!(facts([Terminal; 3], false, false).keys(), Keys::No, "in the background");
+    }
+}

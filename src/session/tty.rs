@@ -1,0 +1,111 @@
+//! The host's terminal: borrowed, and always given back.
+
+use crate::error::{Context, Result};
+use nix::sys::signal::{SigHandler, SigSet, SigmaskHow, Signal, sigprocmask};
+use nix::sys::termios::{SetArg, Termios, cfmakeraw, tcgetattr, tcsetattr};
+use std::fs::File;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::sync::Mutex;
+use vmclaude_init::wire::proto::WinSize;
+
+/// What a program may have switched on and a dead one cannot switch off: cursor and keypad modes, alternate screen,
+/// mouse, focus, bracketed paste, colour-scheme reports, kitty keys, modifyOtherKeys, colours.
+const RESET: &[u8] = b"\x1b[?1l\x1b>\x1b[?1049l\x1b[?1000l\x1b[?1002l\x1b[?1003l\x1b[?1006l\x1b[?1004l\x1b[?2004l\x1b[?2031l\x1b[?2026l\x1b[<u\x1b[>4m\x1b[?25h\x1b[0m";
+
+/// What to give back when the process panics or is about to die: descriptor and settings.
+static BORROWED: Mutex<Option<(OwnedFd, Termios)>> = Mutex::new(None);
+
+/// The controlling terminal, when this process has one.
+pub(crate) fn controlling() -> Option<File> {
+    File::options().read(true).write(true).open("/dev/tty").ok()
+}
+
+/// Whether we are the job that the terminal belongs to.
+pub(crate) fn is_foreground(terminal: impl AsFd) -> bool {
+    nix::unistd::tcgetpgrp(terminal).is_ok_and(|group| group == nix::unistd::getpgrp())
+}
+
+/// The terminal's size.
+pub(crate) fn size(terminal: impl AsFd) -> WinSize {
+    let mut size = nix::libc::winsize { ws_row: 0, ws_col: 0, ws_xpixel: 0, ws_ypixel: 0 };
+    // SAFETY: TIOCGWINSZ writes a winsize, which lives through the call.
+    unsafe { nix::libc::ioctl(terminal.as_fd().as_raw_fd(), nix::libc::TIOCGWINSZ, &raw mut size) };
+    WinSize { rows: size.ws_row, cols: size.ws_col, width: size.ws_xpixel, height: size.ws_ypixel }
+}
+
+/// Raw mode for as long as this lives.
+pub(crate) struct Raw(());
+
+impl Raw {
+    /// Every key is a byte for the guest from now on.
+    pub(crate) fn enter(terminal: impl AsFd) -> Result<Raw> {
+        let what = || "cannot change the terminal";
+        let fd = terminal.as_fd().try_clone_to_owned().what(what)?;
+        let before = tcgetattr(&fd).what(what)?;
+        let mut raw = before.clone();
+        cfmakeraw(&mut raw);
+        *lock() = Some((fd, before));
+        if let Some((fd, _)) = lock().as_ref() {
+            set(fd, &raw).what(what)?;
+        }
+        Ok(Raw(()))
+    }
+}
+
+impl Drop for Raw {
+    fn drop(&mut self) {
+        give_back();
+    }
+}
+
+/// Puts the terminal back as it was. Does nothing when it is not borrowed.
+pub(crate) fn give_back() {
+    if let Some((fd, before)) = lock().take() {
+        let _ = set(&fd, &before);
+    }
+}
+
+/// Puts the terminal back as it was, and switches off what a guest that died without cleaning up may have left on.
+pub(crate) fn give_back_reset() {
+    if let Some((fd, before)) = lock().take() {
+        let _ = nix::unistd::write(&fd, RESET);
+        let _ = set(&fd, &before);
+    }
+}
+
+/// Gives the terminal back before a panic's message is printed.
+pub(crate) fn give_back_on_panic() {
+    let previous = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |info| {
+        give_back();
+        previous(info);
+    }));
+}
+
+fn lock() -> std::sync::MutexGuard<'static, Option<(OwnedFd, Termios)>> {
+    BORROWED.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+/// Sets the modes, also from the background, where the kernel would stop us for it.
+fn set(fd: &OwnedFd, to: &Termios) -> nix::Result<()> {
+    let mut ttou = SigSet::empty();
+    ttou.add(Signal::SIGTTOU);
+    let mut before = SigSet::empty();
+    sigprocmask(SigmaskHow::SIG_BLOCK, Some(&ttou), Some(&mut before))?;
+    let result = tcsetattr(fd, SetArg::TCSADRAIN, to);
+    sigprocmask(SigmaskHow::SIG_SETMASK, Some(&before), None)?;
+    result
+}
+
+/// Stops this process as its terminal's suspend key would, and comes back when it is continued.
+pub(crate) fn stop_ourselves() {
+    // SAFETY: both dispositions run no code of ours.
+    let ours = unsafe { nix::sys::signal::signal(Signal::SIGTSTP, SigHandler::SigIgn) };
+    // The whole job stops, as it would for the key; we ignore this one and stop by the one that cannot be ignored.
+    let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(0), Signal::SIGTSTP);
+    let _ = nix::sys::signal::raise(Signal::SIGSTOP);
+    if let Ok(ours) = ours {
+        // SAFETY: puts back what was there.
+        let _ = unsafe { nix::sys::signal::signal(Signal::SIGTSTP, ours) };
+    }
+}

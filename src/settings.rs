@@ -1,0 +1,128 @@
+//! The user's settings: `config.toml` on the host, and two environment variables above it.
+
+use crate::error::{Failure, Result};
+use crate::files::quoted;
+use crate::host::Host;
+use crate::plan::limits::{Limits, parse_cpus, parse_memory};
+use serde::Deserialize;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+/// The file as it is written. Unknown keys are an error: a mistyped limit must not become no limit.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct File {
+    memory: Option<String>,
+    cpus: Option<u32>,
+    qemu: Option<PathBuf>,
+    image: Image,
+    network: Network,
+    env: Env,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Image {
+    packages: Vec<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Network {
+    allow_hosts: Vec<SocketAddr>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Env {
+    pass: Vec<String>,
+}
+
+/// Settings with every default filled in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings {
+    /// Processors and memory of a VM.
+    pub limits: Limits,
+    /// QEMU's program file, where it is not in the usual places.
+    pub qemu: Option<PathBuf>,
+    /// Debian packages to add to the image.
+    pub packages: Vec<String>,
+    /// Local addresses that every VM may reach.
+    pub allow_hosts: Vec<SocketAddr>,
+    /// Names of environment variables to pass to the guest besides the usual ones.
+    pub env: Vec<String>,
+}
+
+/// Reads the settings of this host and its environment.
+///
+/// # Errors
+/// When the file cannot be read or says something that makes no sense (exit 64).
+pub fn load(host: &Host) -> Result<Settings> {
+    let path = host.dirs.config_file();
+    let bad = |why: &dyn std::fmt::Display| {
+        Failure::usage(format!("cannot use {}", path.display()))
+            .because(why)
+            .next(format!("${{EDITOR:-vi}} {}", quoted(&path)))
+    };
+    let text = match std::fs::read_to_string(&path) {
+        Ok(text) => text,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => String::new(),
+        Err(e) => return Err(bad(&e)),
+    };
+    let file: File = toml::from_str(&text).map_err(|e| bad(&e.to_string().trim_end().replace('\n', "\n    ")))?;
+    resolve(file, host)
+}
+
+fn resolve(file: File, host: &Host) -> Result<Settings> {
+    let mut limits = Limits::default_for(host.memory);
+    for (name, text) in [("memory", file.memory.as_deref()), ("VMCLAUDE_MEMORY", host.var("VMCLAUDE_MEMORY"))] {
+        if let Some(text) = text {
+            limits.memory = parse_memory(name, text)?;
+        }
+    }
+    let cpus = file.cpus.map(|n| n.to_string());
+    for (name, text) in [("cpus", cpus.as_deref()), ("VMCLAUDE_CPUS", host.var("VMCLAUDE_CPUS"))] {
+        if let Some(text) = text {
+            limits.cpus = Some(parse_cpus(name, text)?);
+        }
+    }
+    if let Some(qemu) = file.qemu.as_ref().filter(|q| !q.is_absolute()) {
+        return Err(Failure::usage(format!("qemu is not an absolute path: {}", qemu.display()))
+            .next("qemu = \"/usr/bin/qemu-system-x86_64\""));
+    }
+    Ok(Settings {
+        limits,
+        qemu: file.qemu,
+        packages: file.image.packages,
+        allow_hosts: file.network.allow_hosts,
+        env: file.env.pass,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::host::tests::host;
+
+    #[test]
+    fn the_environment_wins_over_the_file_and_the_file_over_the_defaults() {
+        let mut host = host();
+        let file = |text: &str| toml::from_str::<File>(text).expect("parses");
+        assert_eq!(resolve(File::default(), &host).expect("defaults").limits, Limits { cpus: None, memory: 4096 });
+        let text = "memory = '2G'\ncpus = 3\n[network]\nallow_hosts = ['127.0.0.1:80']";
+        let settings = resolve(file(text), &host).expect("file");
+        assert_eq!(settings.limits, Limits { cpus: Some(3), memory: 2048 });
+        assert_eq!(settings.allow_hosts.len(), 1);
+        host.env.insert("VMCLAUDE_MEMORY".into(), "1G".into());
+        assert_eq!(resolve(file(text), &host).expect("both").limits.memory, 1024);
+        host.env.insert("VMCLAUDE_MEMORY".into(), "1Z".into());
+        assert!(resolve(file(text), &host).is_err());
+    }
+
+    #[test]
+    fn unknown_keys_are_refused() {
+        for text in ["memry = '2G'", "[network]\nallow = 1", "[image]\npackage = []", "memory = 4"] {
+            assert!(toml::from_str::<File>(text).is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,290 @@
+//! The one wrapper around the file system that the guest reaches. A hostile guest kernel sends any request it likes, so
+//! every rule about what it may do is in this file, whatever the layers below would make of the request.
+//!
+//! The rules, in the order of the checks:
+//! - **Names** are one component. `PassthroughFs` hands a name to `unlinkat(2)` and its kin as it comes, so `../x` would
+//!   leave the share, and `a/b` would pass by every rule about a path.
+//! - **Read-only** tags, and the root with the tags in it, are never changed: `EROFS`.
+//! - **Kinds**: regular files, directories, links, pipes and sockets. No device nodes, and no whiteouts, which are some.
+//! - **Set-id** bits never reach a file of the host: they are dropped silently, as the kernel does for somebody outside
+//!   the file's group, because `tar -xp` and `cp -p` ask for them and have no use for a failure. Set-group-id on a
+//!   directory says only which group new files in it have, which is what teams use it for, and stays.
+//! - **One owner**: the guest's users are one user of the host, so groups and security labels that come with a request
+//!   are dropped.
+
+use super::nodes::Nodes;
+use super::rules;
+use std::collections::BTreeMap;
+use std::ffi::CStr;
+use std::io;
+use std::time::Duration;
+use virtiofsd::filesystem::{
+    Context, Entry, Extensions, FileSystem, FsOptions, GetxattrReply, ListxattrReply, OpenOptions,
+    SerializableFileSystem, SetattrValid, SetxattrFlags, ZeroCopyReader, ZeroCopyWriter,
+};
+use virtiofsd::fuse::{Attr, SetattrIn};
+
+#[cfg(test)]
+mod tests;
+
+/// A file system that keeps the rules of this module and leaves the rest to `F`.
+pub(super) struct Guard<F> {
+    inner: F,
+    nodes: Nodes,
+}
+
+impl<F: FileSystem<Inode = u64, Handle = u64>> Guard<F> {
+    /// Guards `inner`, whose root holds these tags (name, and whether it is writable) and nothing else.
+    pub(super) fn new(inner: F, tags: BTreeMap<Vec<u8>, bool>) -> Guard<F> {
+        Guard { inner, nodes: Nodes::new(tags) }
+    }
+
+    /// Allows a change of `inode`: its contents, its attributes, or for a directory its entries.
+    fn change(&self, inode: u64) -> io::Result<()> {
+        if self.nodes.writable(inode) { Ok(()) } else { Err(rules::errno(libc::EROFS)) }
+    }
+
+    /// Allows `name` in `parent` to be made, replaced or removed.
+    fn change_name(&self, parent: u64, name: &CStr) -> io::Result<()> {
+        rules::one_component(name)?;
+        self.change(parent)
+    }
+
+    /// Allows opening `inode` with these flags of open(2).
+    fn open_flags(&self, inode: u64, flags: u32) -> io::Result<()> {
+        if rules::open_changes(flags)? { self.change(inode) } else { Ok(()) }
+    }
+
+    /// The mode that `inode` may be given.
+    fn mode_for(&self, ctx: Context, inode: u64, mode: u32) -> io::Result<u32> {
+        if !rules::asks_for_set_id(mode) {
+            return Ok(mode);
+        }
+        let (now, _) = self.inner.getattr(ctx, inode, None)?;
+        Ok(rules::mode(mode, now.mode & libc::S_IFMT == libc::S_IFDIR))
+    }
+
+    /// Notes the entry that the guest is about to be told.
+    fn tell(&self, parent: u64, name: &CStr, entry: Entry) -> Entry {
+        self.nodes.adopt(parent, name, entry.inode);
+        entry
+    }
+}
+
+// Operations that the trait answers by itself (ENOSYS) and that `PassthroughFs` does not have either are left out:
+// locks stay within the guest, and there are no ioctls and no unnamed files.
+impl<F: FileSystem<Inode = u64, Handle = u64>> FileSystem for Guard<F> {
+    type Inode = u64;
+    type Handle = u64;
+    type DirIter = F::DirIter;
+
+    fn init(&self, capable: FsOptions) -> io::Result<FsOptions> {
+        self.nodes.reset();
+        self.inner.init(capable)
+    }
+
+    fn destroy(&self) {
+        self.nodes.reset();
+        self.inner.destroy();
+    }
+
+    fn lookup(&self, ctx: Context, parent: u64, name: &CStr) -> io::Result<Entry> {
+        rules::one_component(name)?;
+        Ok(self.tell(parent, name, self.inner.lookup(ctx, parent, name)?))
+    }
+
+    fn forget(&self, ctx: Context, inode: u64, count: u64) {
+        self.nodes.forget(inode, count);
+        self.inner.forget(ctx, inode, count);
+    }
+
+    fn batch_forget(&self, ctx: Context, requests: Vec<(u64, u64)>) {
+        requests.iter().for_each(|(inode, count)| self.nodes.forget(*inode, *count));
+        self.inner.batch_forget(ctx, requests);
+    }
+
+    fn getattr(&self, ctx: Context, inode: u64, handle: Option<u64>) -> io::Result<(Attr, Duration)> {
+        self.inner.getattr(ctx, inode, handle)
+    }
+
+    #[rustfmt::skip]
+    fn setattr(
+        &self, ctx: Context, inode: u64, mut attr: SetattrIn, handle: Option<u64>, valid: SetattrValid,
+    ) -> io::Result<(Attr, Duration)> {
+        self.change(inode)?;
+        if valid.contains(SetattrValid::MODE) {
+            attr.mode = self.mode_for(ctx, inode, attr.mode)?;
+        }
+        self.inner.setattr(ctx, inode, attr, handle, valid)
+    }
+
+    fn readlink(&self, ctx: Context, inode: u64) -> io::Result<Vec<u8>> {
+        self.inner.readlink(ctx, inode)
+    }
+
+    fn symlink(&self, ctx: Context, to: &CStr, parent: u64, name: &CStr, _: Extensions) -> io::Result<Entry> {
+        self.change_name(parent, name)?;
+        Ok(self.tell(parent, name, self.inner.symlink(ctx, to, parent, name, Extensions::default())?))
+    }
+
+    #[rustfmt::skip]
+    fn mknod(
+        &self, ctx: Context, parent: u64, name: &CStr, mode: u32, rdev: u32, umask: u32, _: Extensions,
+    ) -> io::Result<Entry> {
+        self.change_name(parent, name)?;
+        rules::kind(mode)?;
+        let entry = self.inner.mknod(ctx, parent, name, rules::mode(mode, false), rdev, umask, Extensions::default())?;
+        Ok(self.tell(parent, name, entry))
+    }
+
+    fn mkdir(&self, ctx: Context, parent: u64, name: &CStr, mode: u32, mask: u32, _: Extensions) -> io::Result<Entry> {
+        self.change_name(parent, name)?;
+        let entry = self.inner.mkdir(ctx, parent, name, rules::mode(mode, true), mask, Extensions::default())?;
+        Ok(self.tell(parent, name, entry))
+    }
+
+    fn unlink(&self, ctx: Context, parent: u64, name: &CStr) -> io::Result<()> {
+        self.change_name(parent, name)?;
+        self.inner.unlink(ctx, parent, name)
+    }
+
+    fn rmdir(&self, ctx: Context, parent: u64, name: &CStr) -> io::Result<()> {
+        self.change_name(parent, name)?;
+        self.inner.rmdir(ctx, parent, name)
+    }
+
+    fn rename(&self, ctx: Context, old: u64, name: &CStr, new: u64, to: &CStr, flags: u32) -> io::Result<()> {
+        rules::one_component(to)?;
+        self.change_name(old, name)?;
+        self.change(new)?;
+        rules::rename_flags(flags)?;
+        self.inner.rename(ctx, old, name, new, to, flags)
+    }
+
+    fn link(&self, ctx: Context, inode: u64, parent: u64, name: &CStr) -> io::Result<Entry> {
+        self.change(inode)?;
+        self.change_name(parent, name)?;
+        Ok(self.tell(parent, name, self.inner.link(ctx, inode, parent, name)?))
+    }
+
+    fn open(&self, ctx: Context, inode: u64, kill: bool, flags: u32) -> io::Result<(Option<u64>, OpenOptions)> {
+        self.open_flags(inode, flags)?;
+        self.inner.open(ctx, inode, kill, flags)
+    }
+
+    #[rustfmt::skip]
+    fn create(
+        &self, ctx: Context, parent: u64, name: &CStr, mode: u32, kill: bool, flags: u32, umask: u32, _: Extensions,
+    ) -> io::Result<(Entry, Option<u64>, OpenOptions)> {
+        self.change_name(parent, name)?;
+        rules::create_flags(flags)?;
+        let (entry, handle, options) =
+            self.inner.create(ctx, parent, name, rules::mode(mode, false), kill, flags, umask, Extensions::default())?;
+        Ok((self.tell(parent, name, entry), handle, options))
+    }
+
+    #[rustfmt::skip]
+    fn read<W: ZeroCopyWriter>(
+        &self, ctx: Context, inode: u64, handle: u64, to: W, size: u32, at: u64, owner: Option<u64>, flags: u32,
+    ) -> io::Result<usize> {
+        self.inner.read(ctx, inode, handle, to, size, at, owner, flags)
+    }
+
+    #[rustfmt::skip]
+    fn write<R: ZeroCopyReader>(
+        &self, ctx: Context, inode: u64, handle: u64, from: R, size: u32, at: u64, owner: Option<u64>, delayed: bool,
+        kill: bool, flags: u32,
+    ) -> io::Result<usize> {
+        self.change(inode)?;
+        self.inner.write(ctx, inode, handle, from, size, at, owner, delayed, kill, flags)
+    }
+
+    fn flush(&self, ctx: Context, inode: u64, handle: u64, owner: u64) -> io::Result<()> {
+        self.inner.flush(ctx, inode, handle, owner)
+    }
+
+    fn fsync(&self, ctx: Context, inode: u64, datasync: bool, handle: u64) -> io::Result<()> {
+        self.inner.fsync(ctx, inode, datasync, handle)
+    }
+
+    fn fallocate(&self, ctx: Context, inode: u64, handle: u64, mode: u32, at: u64, length: u64) -> io::Result<()> {
+        self.change(inode)?;
+        self.inner.fallocate(ctx, inode, handle, mode, at, length)
+    }
+
+    #[rustfmt::skip]
+    fn release(
+        &self, ctx: Context, inode: u64, flags: u32, handle: u64, flush: bool, unlock: bool, owner: Option<u64>,
+    ) -> io::Result<()> {
+        self.inner.release(ctx, inode, flags, handle, flush, unlock, owner)
+    }
+
+    fn statfs(&self, ctx: Context, inode: u64) -> io::Result<libc::statvfs64> {
+        self.inner.statfs(ctx, inode)
+    }
+
+    #[rustfmt::skip]
+    fn setxattr(
+        &self, ctx: Context, inode: u64, name: &CStr, value: &[u8], flags: u32, extra: SetxattrFlags,
+    ) -> io::Result<()> {
+        self.change(inode)?;
+        self.inner.setxattr(ctx, inode, name, value, flags, extra)
+    }
+
+    fn getxattr(&self, ctx: Context, inode: u64, name: &CStr, size: u32) -> io::Result<GetxattrReply> {
+        self.inner.getxattr(ctx, inode, name, size)
+    }
+
+    fn listxattr(&self, ctx: Context, inode: u64, size: u32) -> io::Result<ListxattrReply> {
+        self.inner.listxattr(ctx, inode, size)
+    }
+
+    fn removexattr(&self, ctx: Context, inode: u64, name: &CStr) -> io::Result<()> {
+        self.change(inode)?;
+        self.inner.removexattr(ctx, inode, name)
+    }
+
+    fn opendir(&self, ctx: Context, inode: u64, flags: u32) -> io::Result<(Option<u64>, OpenOptions)> {
+        self.open_flags(inode, flags)?;
+        self.inner.opendir(ctx, inode, flags)
+    }
+
+    fn readdir(&self, ctx: Context, inode: u64, handle: u64, size: u32, at: u64) -> io::Result<F::DirIter> {
+        self.inner.readdir(ctx, inode, handle, size, at)
+    }
+
+    fn fsyncdir(&self, ctx: Context, inode: u64, datasync: bool, handle: u64) -> io::Result<()> {
+        self.inner.fsyncdir(ctx, inode, datasync, handle)
+    }
+
+    fn releasedir(&self, ctx: Context, inode: u64, flags: u32, handle: u64) -> io::Result<()> {
+        self.inner.releasedir(ctx, inode, flags, handle)
+    }
+
+    fn access(&self, ctx: Context, inode: u64, mask: u32) -> io::Result<()> {
+        if mask.cast_signed() & libc::W_OK != 0 {
+            self.change(inode)?;
+        }
+        self.inner.access(ctx, inode, mask)
+    }
+
+    fn lseek(&self, ctx: Context, inode: u64, handle: u64, offset: u64, whence: u32) -> io::Result<u64> {
+        self.inner.lseek(ctx, inode, handle, offset, whence)
+    }
+
+    #[rustfmt::skip]
+    fn copyfilerange(
+        &self, ctx: Context, from: u64, from_handle: u64, from_at: u64, to: u64, to_handle: u64, to_at: u64, len: u64,
+        flags: u64,
+    ) -> io::Result<usize> {
+        self.change(to)?;
+        self.inner.copyfilerange(ctx, from, from_handle, from_at, to, to_handle, to_at, len, flags)
+    }
+
+    fn syncfs(&self, ctx: Context, inode: u64) -> io::Result<()> {
+        self.inner.syncfs(ctx, inode)
+    }
+}
+
+// A running share is not moved between hosts, so its state is never written down.
+impl<F> SerializableFileSystem for Guard<F> {}

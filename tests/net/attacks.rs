@@ -1,0 +1,186 @@
+//! A canary on this machine, reached for by every spelling and through every door. Each attack has its control: the same
+//! request succeeds once the address is allowed.
+
+use super::{proxy, server, talk, wire};
+use std::io;
+use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use vmclaude::net::Policy;
+use vmclaude::net::policy::{Verdict, verdict};
+use vmclaude_init::wire::proto::Target;
+
+/// A server that counts who reaches it.
+async fn canary(ip: IpAddr) -> Option<(SocketAddr, Arc<AtomicUsize>)> {
+    let listener = TcpListener::bind((ip, 0)).await.ok()?;
+    let addr = listener.local_addr().unwrap();
+    let count = Arc::new(AtomicUsize::new(0));
+    let counter = count.clone();
+    tokio::spawn(async move {
+        while let Ok((mut tcp, _)) = listener.accept().await {
+            counter.fetch_add(1, SeqCst);
+            tokio::spawn(async move {
+                let _ = tcp.write_all(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\ntweet").await;
+                let _ = tcp.shutdown().await;
+                tokio::io::copy(&mut tcp, &mut tokio::io::sink()).await
+            });
+        }
+    });
+    Some((addr, count))
+}
+
+/// An address of this machine that is not the loopback, if it has one. Nothing is sent: UDP only looks up a route.
+fn own_address() -> Option<IpAddr> {
+    let socket = UdpSocket::bind("0.0.0.0:0").ok()?;
+    socket.connect("192.0.2.1:9").ok()?;
+    socket.local_addr().ok().map(|addr| addr.ip()).filter(|ip| !ip.is_loopback())
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Door {
+    Connect,
+    Plain,
+    Forward,
+}
+
+/// Reaches for `host`:`port` through a door; whether the canary sang.
+async fn reach(door: Door, host: &str, port: u16, policy: &Arc<Policy>, proxy: SocketAddr) -> bool {
+    match door {
+        Door::Connect => {
+            let answer = talk(proxy, format!("CONNECT {host}:{port} HTTP/1.1\r\n\r\n").as_bytes()).await;
+            assert!(answer.contains("tweet") || answer.starts_with("HTTP/1.1 403 "), "{host}: {answer}");
+            answer.contains("tweet")
+        }
+        Door::Plain => {
+            let answer = talk(proxy, format!("GET http://{host}:{port}/ HTTP/1.1\r\n\r\n").as_bytes()).await;
+            assert!(answer.contains("tweet") || answer.starts_with("HTTP/1.1 403 "), "{host}: {answer}");
+            answer.contains("tweet")
+        }
+        Door::Forward => {
+            let target = match host.trim_matches(['[', ']']).parse::<IpAddr>() {
+                Ok(ip) => Target::Addr(ip, port),
+                Err(_) => Target::Name(host.into(), port),
+            };
+            let listener = super::proxy::listen(super::LOOPBACK).unwrap();
+            let door = listener.local_addr().unwrap();
+            let task = tokio::spawn(super::proxy::forward(listener, target, wire(policy)));
+            let mut answer = String::new();
+            let read = TcpStream::connect(door).await.unwrap().read_to_string(&mut answer).await;
+            task.abort();
+            assert!(read.is_ok() || read.is_err_and(|e| e.kind() == io::ErrorKind::ConnectionReset), "{host}");
+            answer.contains("tweet")
+        }
+    }
+}
+
+/// Runs one spelling through all doors, forbidden and allowed.
+async fn attack(host: &str, listen: IpAddr, allow: IpAddr) {
+    let Some((addr, count)) = canary(listen).await else {
+        return; // no IPv6 here
+    };
+    let allow = SocketAddr::new(allow, addr.port());
+    let (closed_proxy, closed) = proxy(vec![]).await;
+    let (open_proxy, open) = proxy(vec![allow]).await;
+    for door in [Door::Connect, Door::Plain, Door::Forward] {
+        assert!(!reach(door, host, addr.port(), &closed, closed_proxy).await, "{host} through {door:?}");
+        assert_eq!(count.load(SeqCst), 0, "{host} through {door:?}: the canary was touched");
+        assert!(reach(door, host, addr.port(), &open, open_proxy).await, "{host} through {door:?}: the control");
+        assert_eq!(count.swap(0, SeqCst), 1);
+    }
+    let denials = closed.denials();
+    assert_eq!(denials.iter().map(|denial| denial.addr.port()).collect::<Vec<_>>(), [addr.port()], "{denials:?}");
+}
+
+#[tokio::test]
+async fn this_machine_cannot_be_reached_by_any_spelling() {
+    let v4: IpAddr = [127, 0, 0, 1].into();
+    let v6: IpAddr = "::1".parse().unwrap();
+    let spellings = [
+        "127.0.0.1",
+        "localhost",
+        "LocalHost",
+        "127.1",
+        "127.0.1",
+        "2130706433",
+        "017700000001",
+        "0x7f000001",
+        "0X7F000001",
+        "0x7f.1",
+        "0177.0.0.1",
+        "0x7f.0.0x0.1",
+        "[::ffff:127.0.0.1]",
+        "[::ffff:7f00:1]",
+        "[0:0:0:0:0:ffff:7f00:0001]",
+    ];
+    for host in spellings {
+        attack(host, v4, v4).await;
+    }
+    attack("127.9.9.9", [127, 9, 9, 9].into(), [127, 9, 9, 9].into()).await;
+    attack("[::1]", v6, v6).await;
+    attack("[0:0:0:0:0:0:0:1]", v6, v6).await;
+    attack("[::]", v6, "::".parse().unwrap()).await;
+    for host in ["0.0.0.0", "0", "0x0", "[::ffff:0.0.0.0]"] {
+        attack(host, v4, [0, 0, 0, 0].into()).await;
+    }
+    if let Some(own) = own_address() {
+        attack(&own.to_string(), own, own).await;
+        attack(&format!("[::ffff:{own}]"), own, own).await;
+    }
+}
+
+/// Addresses that lead elsewhere when they are allowed: nothing is sent, so the control is the rule itself.
+#[tokio::test]
+async fn neither_can_networks_around_it_and_tunnels_into_it() {
+    let (proxy, policy) = proxy(vec![]).await;
+    let hosts = [
+        "10.0.0.1",
+        "172.16.0.1",
+        "192.168.1.1",
+        "169.254.169.254",
+        "100.100.100.200",
+        "192.0.0.192",
+        "168.63.129.16",
+        "224.0.0.1",
+        "255.255.255.255",
+        "64:ff9b::7f00:1",
+        "64:ff9b::a9fe:a9fe",
+        "64:ff9b:1::7f00:1",
+        "2002:7f00:1::1",
+        "2001:0:7f00:1::f7f7:f7f7",
+        "::7f00:1",
+        "fe80::1",
+        "fd00:ec2::254",
+        "fec0::1",
+        "ff02::1",
+    ];
+    for host in hosts {
+        let ip: IpAddr = host.parse().unwrap();
+        let text = if ip.is_ipv6() { format!("[{host}]") } else { host.to_owned() };
+        for door in [Door::Connect, Door::Plain, Door::Forward] {
+            assert!(!reach(door, &text, 80, &policy, proxy).await, "{host} through {door:?}");
+        }
+        assert_eq!(verdict(ip, 80, &[], &[SocketAddr::new(ip, 80)]), Verdict::Allow, "{host}: the control");
+    }
+    assert_eq!(policy.denials().len(), hosts.len());
+}
+
+#[tokio::test]
+async fn a_redirect_leads_nowhere_new() {
+    let (secret, count) = canary([127, 0, 0, 1].into()).await.unwrap();
+    let lure = server(move |mut tcp| async move {
+        let to = format!("HTTP/1.1 302 Found\r\nLocation: http://{secret}/\r\nConnection: close\r\n\r\n");
+        super::read_head(&mut tcp).await?;
+        tcp.write_all(to.as_bytes()).await
+    })
+    .await;
+    for (allow, status, reached) in [(vec![lure], "403", 0), (vec![lure, secret], "200", 1)] {
+        let (proxy, _) = proxy(allow).await;
+        let answer = talk(proxy, format!("GET http://{lure}/ HTTP/1.1\r\n\r\n").as_bytes()).await;
+        let location = answer.lines().find_map(|line| line.strip_prefix("Location: ")).unwrap();
+        let answer = talk(proxy, format!("GET {location} HTTP/1.1\r\n\r\n").as_bytes()).await;
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{answer}");
+        assert_eq!(count.load(SeqCst), reached);
+    }
+}
