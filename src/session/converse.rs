@@ -21,7 +21,7 @@ use tokio::io::{ReadHalf, WriteHalf, split};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use vmclaude_init::wire::mux::{Side, Stream, Wire, greet};
-use vmclaude_init::wire::proto::{self, Ended, MAX_TO_HOST, Open, Start, Stdio, ToGuest, ToHost, VERSION};
+use vmclaude_init::wire::proto::{self, Ended, MAX_TO_HOST, Open, Reach, Start, Stdio, ToGuest, ToHost, VERSION};
 
 /// How long a VM may take from its start to its hello. Emulated ones on a busy machine take some seconds.
 const HELLO_LIMIT: Duration = Duration::from_secs(60);
@@ -33,6 +33,7 @@ struct Talk {
     terminal: Option<File>,
     facts: stdio::Facts,
     raw: Option<tty::Raw>,
+    signal_keys: Option<proto::SignalKeys>,
     keys: Option<WriteHalf<Stream>>,
     outputs: JoinSet<std::io::Result<()>>,
     started: bool,
@@ -49,8 +50,17 @@ pub(super) async fn run(host: &Host, plan: &Plan, processes: &mut Processes, nea
     let facts = stdio::facts(host.tty, terminal.as_ref());
     let control = wire.open(&Open::Control).map_err(lost)?;
     let (from_guest, to_guest) = split(control);
-    let mut talk =
-        Talk { wire, to_guest, terminal, facts, raw: None, keys: None, outputs: JoinSet::new(), started: false };
+    let mut talk = Talk {
+        wire,
+        to_guest,
+        terminal,
+        facts,
+        raw: None,
+        signal_keys: None,
+        keys: None,
+        outputs: JoinSet::new(),
+        started: false,
+    };
     let start = start_message(host, plan, &talk)?;
     talk.send(&ToGuest::Start(Box::new(start))).await?;
     talk.open_streams()?;
@@ -58,14 +68,13 @@ pub(super) async fn run(host: &Host, plan: &Plan, processes: &mut Processes, nea
     let mut frames = frames(from_guest);
     let ended = loop {
         tokio::select! {
-            frame = frames.recv() => match frame {
-                Some(ToHost::Exit(ended)) => break ended,
-                Some(ToHost::Failed(why)) => {
+            Some(frame) = frames.recv() => match frame? {
+                ToHost::Exit(ended) => break ended,
+                ToHost::Failed(why) => {
                     let _ = talk.send(&ToGuest::ExitAck).await;
                     return Err(Failure::new("the guest could not do it").because(why.escape_debug()));
                 }
-                Some(frame) => talk.hear(frame).await?,
-                None => return Err(lost("its wire ended")),
+                frame => talk.hear(frame).await?,
             },
             Some(event) = events.recv() => {
                 if let (Event::Child, Some(gone)) = (&event, processes.gone()) {
@@ -97,7 +106,12 @@ async fn connect(near: UnixStream) -> Result<Wire> {
     }
     let wire = Wire::new(Side::Host);
     let driven = wire.clone();
-    tokio::spawn(async move { driven.drive(near).await });
+    tokio::spawn(async move {
+        // The end of a session is an end of the wire as well; who waits for more says that it was lost.
+        if let Err(e) = driven.drive(near).await {
+            tracing::info!("the wire: {e}");
+        }
+    });
     Ok(wire)
 }
 
@@ -150,12 +164,17 @@ fn start_message(host: &Host, plan: &Plan, talk: &Talk) -> Result<Start> {
     })
 }
 
-/// Control frames in a queue, because reading one must not be interrupted half-way. It ends with the wire.
-fn frames(mut from: ReadHalf<Stream>) -> mpsc::Receiver<ToHost> {
+/// Control frames in a queue, because reading one must not be interrupted half-way. The last one may be an error.
+fn frames(mut from: ReadHalf<Stream>) -> mpsc::Receiver<Result<ToHost>> {
     let (send, receive) = mpsc::channel(16);
     tokio::spawn(async move {
-        while let Ok(Some(frame)) = proto::receive(&mut from, MAX_TO_HOST).await {
-            if send.send(frame).await.is_err() {
+        loop {
+            let frame = match proto::receive(&mut from, MAX_TO_HOST).await {
+                Ok(frame) => frame.ok_or_else(|| lost("its wire ended")),
+                Err(e) => Err(lost(e)),
+            };
+            let ended = frame.is_err();
+            if send.send(frame).await.is_err() || ended {
                 return;
             }
         }
@@ -211,7 +230,9 @@ impl Talk {
         self.facts.foreground = tty::is_foreground(terminal);
         let keys = self.facts.keys();
         if keys == Keys::Raw && self.raw.is_none() {
-            self.raw = Some(tty::Raw::enter(terminal)?);
+            let raw = tty::Raw::enter(terminal)?;
+            raw.follow(self.signal_keys);
+            self.raw = Some(raw);
         }
         if keys == Keys::No {
             return Ok(());
@@ -228,6 +249,11 @@ impl Talk {
             ToHost::Started => {
                 self.started = true;
                 self.take_terminal()
+            }
+            ToHost::SignalKeys(keys) => {
+                self.signal_keys = keys;
+                self.raw.iter().for_each(|raw| raw.follow(keys));
+                Ok(())
             }
             ToHost::Stopped(signal) => {
                 tracing::debug!(?signal, "the command was stopped");
@@ -246,7 +272,7 @@ impl Talk {
     async fn resume(&mut self) -> Result<()> {
         self.take_terminal()?;
         self.resize().await?;
-        self.send(&ToGuest::Signal(signals::named(Signal::SIGCONT), true)).await
+        self.send(&ToGuest::Signal(signals::named(Signal::SIGCONT), Reach::Group)).await
     }
 
     async fn resize(&mut self) -> Result<()> {
@@ -262,12 +288,24 @@ impl Talk {
             Event::Pass(signal, _) if !self.started && signal != Signal::SIGTSTP => {
                 Ok(Some(Exit::Signal(signal as i32)))
             }
-            Event::Pass(signal, group) => {
-                self.send(&ToGuest::Signal(signals::named(signal), group)).await.map(|()| None)
+            Event::Pass(signal, from_terminal) => {
+                let reach = self.reach(signal, from_terminal);
+                self.send(&ToGuest::Signal(signals::named(signal), reach)).await.map(|()| None)
             }
             Event::Resized => self.resize().await.map(|()| None),
             Event::Continued => self.resume().await.map(|()| None),
             Event::Child => Ok(None),
+        }
+    }
+
+    /// Whom a signal of ours is for in the guest: as far as it reached here. A key that we took from the terminal
+    /// unechoed is pressed again in the guest's.
+    fn reach(&self, signal: Signal, from_terminal: bool) -> Reach {
+        match (signal, from_terminal) {
+            (Signal::SIGHUP, _) => Reach::Group,
+            (_, true) if self.raw.is_some() => Reach::Key,
+            (_, true) => Reach::Group,
+            (_, false) => Reach::Process,
         }
     }
 

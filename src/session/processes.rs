@@ -43,6 +43,15 @@ impl Processes {
     }
 }
 
+impl Drop for Processes {
+    /// The machine first: without it the share server ends by itself, and takes the process in its own namespace with it,
+    /// which outlives a killed one by a moment. Who runs us must not find it.
+    fn drop(&mut self) {
+        self.machine.kill();
+        let _ = self.share.as_mut().and_then(Running::ended);
+    }
+}
+
 /// The share listens before its server runs and before the machine connects: nobody waits for a socket to appear.
 fn start_share(plan: &Plan, program: &Program, dir: &Path) -> Result<Running> {
     let what = || "cannot offer the share";
