@@ -40,8 +40,13 @@ struct Talk {
 }
 
 /// Talks to the guest until its command has ended and everything it wrote is written here.
-pub(super) async fn run(host: &Host, plan: &Plan, processes: &mut Processes, near: UnixStream) -> Result<Exit> {
-    let mut events = signals::listen()?;
+pub(super) async fn run(
+    host: &Host,
+    plan: &Plan,
+    processes: &mut Processes,
+    near: UnixStream,
+    mut events: mpsc::UnboundedReceiver<Event>,
+) -> Result<Exit> {
     let wire = tokio::select! {
         wire = connect(near) => wire?,
         signal = deadly(&mut events) => return Ok(Exit::Signal(signal as i32)),

@@ -5,6 +5,7 @@
 mod bad_input;
 mod claude;
 mod crashes;
+mod dry_run;
 mod exits;
 mod network;
 mod routing;

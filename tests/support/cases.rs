@@ -73,11 +73,11 @@ pub(crate) fn check(world: &World, flags: &[&str], cases: &[Case]) {
         let pairs = chosen.flat_map(|c| [c.name.to_owned(), c.script.clone()]);
         ["bash", "-c", RUNNER, "runner"].map(str::to_owned).into_iter().chain(pairs).collect::<Vec<_>>()
     };
-    let mut command = world.vm(flags);
-    let guest = command.args(words(&|_| true)).done();
-    let in_guest = parse(&guest);
+    // The host first: what the guest's cases leave in the project is for the test to look at.
     let host_words = words(&|c| matches!(c.want, Want::Same));
     let on_host = parse(&world.command(&host_words[0]).args(&host_words[1..]).done());
+    let guest = world.vm(flags).args(words(&|_| true)).done();
+    let in_guest = parse(&guest);
     let wrong: Vec<String> = cases.iter().filter_map(|c| judge(c, &in_guest, &on_host)).collect();
     assert!(wrong.is_empty(), "{} of {} cases:\n{}\n{guest:?}", wrong.len(), cases.len(), wrong.join("\n"));
     assert_eq!(guest.code(), Some(0), "{guest:?}");

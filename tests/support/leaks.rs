@@ -68,7 +68,7 @@ pub(crate) fn find(world: &World) -> Vec<String> {
 fn sockets(dir: &Path, left: &mut Vec<String>) {
     for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
         let Ok(kind) = entry.file_type() else { continue };
-        if kind.is_socket() || entry.file_name() == "core" {
+        if kind.is_socket() || entry.file_name() == "core" && !dir.ends_with("bin") {
             left.push(format!("file {}", entry.path().display()));
         }
         if kind.is_dir() {
