@@ -3,6 +3,7 @@
 pub mod args;
 mod completions;
 mod enroll;
+mod guard;
 mod hook;
 mod host;
 #[cfg(target_os = "linux")]
@@ -51,6 +52,7 @@ fn verb(host: &Host, verb: Verb) -> Result<Exit> {
         Verb::Man(words) => man::run(&words),
         Verb::Route(words) => route::run(host, words),
         Verb::Where(state) => route::print_tree(host, &state),
+        Verb::Guard(state) => guard::run(host, &state),
         Verb::Host(words) => self::host::run(host, &words),
         #[cfg(target_os = "linux")]
         Verb::Image(words) => image::run(host, &words.verb, &settings::load(host)?.packages),

@@ -9,9 +9,9 @@ use std::sync::OnceLock;
 /// The program under test.
 pub(crate) const VMCLAUDE: &str = env!("CARGO_BIN_EXE_vmclaude");
 
-const TOOLS: [&str; 23] = [
+const TOOLS: [&str; 25] = [
     "sh", "bash", "zsh", "fish", "env", "cat", "cp", "ls", "grep", "xargs", "make", "mkdir", "mv", "rm", "rmdir",
-    "sleep", "ln", "true", "python3", "sed", "head", "kill", "chmod",
+    "sleep", "ln", "true", "python3", "sed", "head", "kill", "chmod", "date", "seq",
 ];
 
 /// The vmclaude that the shim finds: it says what it was given.
