@@ -184,8 +184,8 @@ make_dir() {
 }
 place() { # a new file to its place; the old one is there until then
   make_dir "$(dirname "$2")"
-  if [ -L "$2" ] || [ -e "$2" ]; then keep "$2"; else step "rm $2"; fi
   [ -L "$2" ] || [ ! -d "$2" ] || fail "$2 is a directory" "try: rmdir $2"
+  if [ -L "$2" ] || [ -e "$2" ]; then keep "$2"; else step "rm $2"; fi
   mv -f "$1" "$2"
 }
 undo() {
@@ -206,8 +206,9 @@ undo() {
   rm -rf "$stage"
   exit "$status"
 }
-open_stage() { # beside the prefix: only a rename within one file system is a single step
-  base=$prefix
+open_stage() { # beside what changes: only a rename within one file system is a single step
+  base=$1
+  [ -w "$base" ] || base=$prefix
   until [ -d "$base" ]; do base=$(dirname "$base"); done
   stage=$(mktemp -d "$base/.vmclaude-install.XXXXXX" 2>/dev/null) ||
     fail "cannot write to $base" 'try: ./install.sh --prefix DIR, with a directory of yours'
@@ -223,7 +224,7 @@ install_all() {
   [ -f "$archive" ] || need_to_build
   provide
   if [ -n "$dry" ]; then would; return 0; fi
-  open_stage
+  open_stage "$prefix"
   fill_stage
   proof=''
   [ -z "$image" ] || prove
@@ -233,7 +234,8 @@ install_all() {
     note "file $file"
     place "$work/$file" "$prefix/$file"
   done <"$stage/files"
-  [ -e "$state" ] || { step "rm $state"; make_dir "$(dirname "$state")"; }
+  make_dir "$(dirname "$state")"
+  [ -e "$state" ] || step "rm $state"
   "$prefix/bin/vmclaude" hook --install || fail 'cannot put the hooks in place'
   [ -z "$shells" ] || edit_all
   sort -u "$stage/manifest" >"$work/manifest"
@@ -254,15 +256,12 @@ uninstall_all() {
   if [ -n "$dry" ]; then sed 's/^/would take out: /' "$manifest"; return 0; fi
   [ -z "$purge" ] || ask 'Remove images, settings, conversations and logins for good?' y/N ||
     fail 'nothing was removed' 'because --purge was not confirmed' 'try: ./install.sh --uninstall --purge --yes'
-  open_stage
+  open_stage "$(dirname "$prefix")"
   sort -r "$manifest" >"$stage/todo" # what lies in a directory comes before it
   while read -r what name; do
     case $what in rc) unedit "$name" ;; file) take "$prefix/$name" ;; esac
   done <"$stage/todo"
   take "$manifest"
-  while read -r what name; do
-    [ "$what" != dir ] || ! rmdir "$name" 2>/dev/null || step "mkdir $name"
-  done <"$stage/todo"
   if [ -n "$purge" ]; then
     for dir in "$state" "$data" "$(xdg "${XDG_CONFIG_HOME-}" .config)/vmclaude" \
       "$(xdg "${XDG_CACHE_HOME-}" .cache)/vmclaude" "$HOME/.vm-claude"; do rm -rf "$dir"; done
@@ -270,6 +269,9 @@ uninstall_all() {
   else
     say "vmclaude is gone. Kept: $state, $data, $HOME/.vm-claude and its settings (--purge removes them)."
   fi
+  while read -r what name; do
+    [ "$what" != dir ] || ! rmdir "$name" 2>/dev/null || step "mkdir $name"
+  done <"$stage/todo"
   say 'claude runs on the host again, in every directory. Close the terminals that are open.'
 }
 

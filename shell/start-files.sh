@@ -35,7 +35,10 @@ lines() { # the parts of a block, for one shell
       *-bin) b=$(quote "$prefix/bin"); say "case \":\$PATH:\" in *:$b:*) ;; *) PATH=\$PATH:$b; export PATH ;; esac" ;;
       *-env) e=$(quote "$state/env.sh"); say "if [ -r $e ]; then . $e; fi" ;;
       *-words) say "fpath=($(quote "$prefix/share/zsh/site-functions") \$fpath)" ;;
-      login-hook) say 'if [ -n "${BASH_VERSION-}" ]; then'; "$prefix/bin/vmclaude" hook --rc bash | sed '1d;$d'; say 'fi' ;;
+      login-hook | bash-hook) # other shells read these files too
+        say 'if [ -n "${BASH_VERSION-}" ]; then'
+        "$prefix/bin/vmclaude" hook --rc bash | sed '1d;$d'
+        say 'fi' ;;
       *-hook) "$prefix/bin/vmclaude" hook --rc "$kind" | sed '1d;$d' ;;
     esac
   done
