@@ -2,6 +2,7 @@
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
 pub mod plan;
+pub mod status;
 
 use crate::error::{Failure, Result};
 use std::io::Write;
