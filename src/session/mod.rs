@@ -9,6 +9,7 @@ mod relay;
 mod scratch;
 pub mod signals;
 mod stdio;
+mod talk;
 pub mod trial;
 mod tty;
 

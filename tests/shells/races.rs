@@ -90,6 +90,7 @@ fn host(world: &World) -> Host {
         tty: [false; 3],
         cores: 1,
         memory: 1 << 30,
+        umask: 0o022,
         dirs,
     }
 }
