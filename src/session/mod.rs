@@ -1,5 +1,6 @@
 //! One session: the record, the processes, the conversation over the wire, and the end.
 
+pub mod ask;
 mod child;
 mod converse;
 mod processes;
