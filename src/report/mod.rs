@@ -3,6 +3,7 @@
 
 pub mod log;
 pub mod plan;
+pub mod status;
 
 use crate::error::{Failure, Result};
 use std::io::Write;

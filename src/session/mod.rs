@@ -1,5 +1,6 @@
 //! One session: the record, the processes, the conversation over the wire, and the end.
 
+pub mod ask;
 mod child;
 mod converse;
 mod processes;
@@ -8,6 +9,7 @@ mod relay;
 mod scratch;
 pub mod signals;
 mod stdio;
+mod talk;
 pub mod trial;
 mod tty;
 

@@ -83,6 +83,18 @@ async fn pass(mut near: tokio::net::UnixStream, to: mpsc::UnboundedSender<Event>
     }
 }
 
+/// The first signal that ends us while there is no command yet that could handle it.
+pub(crate) async fn deadly(events: &mut mpsc::UnboundedReceiver<Event>) -> Signal {
+    loop {
+        match events.recv().await {
+            Some(Event::Pass(Signal::SIGTSTP, _)) => super::tty::stop_ourselves(),
+            Some(Event::Pass(signal, _)) => return signal,
+            Some(_) => {}
+            None => std::future::pending().await,
+        }
+    }
+}
+
 fn is_ignored(number: Signal) -> bool {
     let mut now = std::mem::MaybeUninit::<nix::libc::sigaction>::uninit();
     // SAFETY: sigaction with a null new action only writes the old one, which lives through the call.
