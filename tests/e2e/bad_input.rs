@@ -89,7 +89,7 @@ fn a_directory_that_vanished_or_cannot_be_shown() {
 #[test]
 fn an_unreadable_project() {
     let Some(who) = Who::all().iter().find(|who| who.ids().0 != 0) else {
-        println!("skipped: root reads everything");
+        println!("skipped an_unreadable_project: root reads everything");
         return;
     };
     let world = World::new(*who);

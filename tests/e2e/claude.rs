@@ -20,30 +20,30 @@ fn its_version() {
 #[test]
 fn a_prompt_that_runs_a_tool_and_writes_a_file() {
     let who = Who::nth(1);
-        let world = World::new(who);
-        let api = Api::new(&world.root);
-        world.configure(&format!("[network]\nallow_hosts = ['{}']\n", api.addr));
-        let prompt = "RUN:pwd; id -u; uname -n; echo written > by-claude; stat -c %a by-claude";
-        let mut command = world.vmclaude(&["-p", prompt, "--allowedTools", "Bash"]);
-        command.env("ANTHROPIC_API_KEY", KEY).env("ANTHROPIC_BASE_URL", format!("http://{}", api.addr));
-        command.env("CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC", "1").env("CLAUDE_CODE_MAX_RETRIES", "0");
-        command.env("CLAUDE_CODE_DISABLE_OFFICIAL_MARKETPLACE_AUTOINSTALL", "1");
-        let over = AtomicBool::new(false);
-        let (done, sightings) = std::thread::scope(|scope| {
-            let watcher = scope.spawn(|| watch_for_the_key(&world, &over));
-            let done = command.done();
-            over.store(true, Ordering::SeqCst);
-            (done, watcher.join().expect("the watcher"))
-        });
-        let expected = format!("TOOLRESULT:/workspace\n{}\nvmclaude\n644\n", who.guest_uid());
-        assert_eq!((done.code(), done.out()), (Some(0), expected), "{done:?}");
-        let meta = fs::metadata(world.path("p/by-claude")).expect("the file is on the host");
-        assert_eq!((meta.uid(), meta.gid()), who.ids());
-        let requests = api.messages();
-        assert!(requests.len() >= 2 && requests[0].contains(KEY), "the key arrives: {requests:?}");
-        assert!(sightings.machines > 0 && sightings.files > 0, "it looked, and there was something to see");
-        assert_eq!(sightings.keys, Vec::<String>::new());
-        world.assert_clean();
+    let world = World::new(who);
+    let api = Api::new(&world.root);
+    world.configure(&format!("[network]\nallow_hosts = ['{}']\n", api.addr));
+    let prompt = "RUN:pwd; id -u; uname -n; echo written > by-claude; stat -c %a by-claude";
+    let mut command = world.vmclaude(&["-p", prompt, "--allowedTools", "Bash"]);
+    command.env("ANTHROPIC_API_KEY", KEY).env("ANTHROPIC_BASE_URL", format!("http://{}", api.addr));
+    command.env("CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC", "1").env("CLAUDE_CODE_MAX_RETRIES", "0");
+    command.env("CLAUDE_CODE_DISABLE_OFFICIAL_MARKETPLACE_AUTOINSTALL", "1");
+    let over = AtomicBool::new(false);
+    let (done, sightings) = std::thread::scope(|scope| {
+        let watcher = scope.spawn(|| watch_for_the_key(&world, &over));
+        let done = command.done();
+        over.store(true, Ordering::SeqCst);
+        (done, watcher.join().expect("the watcher"))
+    });
+    let expected = format!("TOOLRESULT:/workspace\n{}\nvmclaude\n644\n", who.guest_uid());
+    assert_eq!((done.code(), done.out()), (Some(0), expected), "{done:?}");
+    let meta = fs::metadata(world.path("p/by-claude")).expect("the file is on the host");
+    assert_eq!((meta.uid(), meta.gid()), who.ids());
+    let requests = api.messages();
+    assert!(requests.len() >= 2 && requests[0].contains(KEY), "the key arrives: {requests:?}");
+    assert!(sightings.machines > 0 && sightings.files > 0, "it looked, and there was something to see");
+    assert_eq!(sightings.keys, Vec::<String>::new());
+    world.assert_clean();
 }
 
 #[derive(Default)]

@@ -21,20 +21,36 @@ fn the_project_is_one_and_the_same_on_both_sides() {
 fn in_the_project(root: &str) -> Vec<Case> {
     vec![
         Case::out("where", "pwd -P", "/workspace\n"),
-        Case::out("the host path leads there", format!("cat \"{root}/from-host\"; cd \"{root}/sub\" && pwd -P"), "of the host\n/workspace/sub\n"),
+        Case::out(
+            "the host path leads there",
+            format!("cat \"{root}/from-host\"; cd \"{root}/sub\" && pwd -P"),
+            "of the host\n/workspace/sub\n",
+        ),
         Case::same("a link", "readlink link; cat link"),
         Case::same("names and types", "ls -1F; stat -c '%a %F %s' from-host sub"),
         Case::out("it is ours there", "stat -c %U from-host . sub", "claude\nclaude\nclaude\n"),
-        Case::out("modes", "umask 027; echo x > new; mkdir dir; chmod 600 sub/below; stat -c %a new dir sub/below", "640\n750\n600\n"),
+        Case::out(
+            "modes",
+            "umask 027; echo x > new; mkdir dir; chmod 600 sub/below; stat -c %a new dir sub/below",
+            "640\n750\n600\n",
+        ),
         Case::out("rename", "echo 1 > r1; echo 2 > r2; mv r1 r2; cat r2; [ ! -e r1 ]", "1\n"),
         Case::out("hard and symbolic links", "ln -s nowhere dangling; echo h > h1; ln h1 h2; stat -c %h h2", "2\n"),
         Case::out("mtime", "touch -d @1234567890.5 old; stat -c %.Y old", "1234567890.500000000\n"),
         Case::out("append and truncate", "echo a > t; echo b >> t; truncate -s 3 t; cat t", "a\nb"),
         Case::out("many names", "mkdir many; cd many; touch $(seq 500); ls | wc -l", "500\n"),
-        Case::out("mapped and locked", "python3 -c 'import mmap,fcntl\nf=open(\"m\",\"wb+\"); f.truncate(4096); fcntl.flock(f,fcntl.LOCK_EX)\nm=mmap.mmap(f.fileno(),4096); m[:3]=b\"map\"; m.flush()'; head -c 3 m", "map"),
+        Case::out(
+            "mapped and locked",
+            "python3 -c 'import mmap,fcntl\nf=open(\"m\",\"wb+\"); f.truncate(4096); fcntl.flock(f,fcntl.LOCK_EX)\nm=mmap.mmap(f.fileno(),4096); m[:3]=b\"map\"; m.flush()'; head -c 3 m",
+            "map",
+        ),
         Case::fails("no device", "mknod node c 1 3", "not permitted"),
         Case::out("removed", "echo > gone; rm gone; ls gone 2>/dev/null; true", ""),
-        Case::out("the host is not above", "ls -A /workspace/.. | grep -cE 'opt-bin|home-of-host'; ls /workspace/../out 2>/dev/null; true", "0\n"),
+        Case::out(
+            "the host is not above",
+            "ls -A /workspace/.. | grep -cE 'opt-bin|home-of-host'; ls /workspace/../out 2>/dev/null; true",
+            "0\n",
+        ),
     ]
 }
 
@@ -70,7 +86,11 @@ fn the_home_stays_and_the_rest_of_the_machine_does_not() {
             .vm(&["bash", "-c", "cat ~/kept; [ -e /tmp/gone ] || pwd; ls -1"])
             .current_dir(world.path("p/sub"))
             .done();
-        assert_eq!((second.code(), second.out().as_str()), (Some(0), "kept\n/workspace/sub\nbelow-sub\n"), "{second:?}");
+        assert_eq!(
+            (second.code(), second.out().as_str()),
+            (Some(0), "kept\n/workspace/sub\nbelow-sub\n"),
+            "{second:?}"
+        );
         world.assert_clean();
     }
 }

@@ -13,14 +13,8 @@ fn every_forwarded_signal_reaches_a_trap() {
             touch ready; while :; do sleep 60 & wait $!; done"#;
         let mut live = world.start(script);
         let mut expected = String::new();
-        let passed = [
-            Signal::SIGINT,
-            Signal::SIGTERM,
-            Signal::SIGHUP,
-            Signal::SIGQUIT,
-            Signal::SIGUSR1,
-            Signal::SIGUSR2,
-        ];
+        let passed =
+            [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGQUIT, Signal::SIGUSR1, Signal::SIGUSR2];
         for signal in passed {
             live.signal(signal);
             expected += &format!("{}\n", &signal.as_str()[3..]);

@@ -14,7 +14,7 @@ fn size_keys_and_job_control() {
         let mut typist = Typist::new(&world);
         typist.wait("$ ");
         let before = typist.settings();
-        let script = r#"[ -t 0 ] && [ -t 1 ] && [ -t 2 ] && tty </dev/tty && stty size; stty -g | sha256sum
+        let script = r#"[ -t 0 ] && [ -t 1 ] && [ -t 2 ] && tty && stty size </dev/tty; stty -g | sha256sum
             trap 'echo window $(stty size)' WINCH; echo rea''dy; for i in 1 2; do read x; echo "got <$x>"; done; exit 9"#;
         typist.keys(&format!("\"$V\" bash -c '{}'\n", script.replace('\'', "'\\''")));
         let start = typist.wait("ready\r\n");

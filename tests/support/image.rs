@@ -4,9 +4,14 @@ use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
-/// Where the tests' image is: `images/current` below it.
-pub(crate) fn store() -> PathBuf {
-    target().join("vm-data/vmclaude/images")
+/// What `tests/run` gave the builder as its data directory; that is also the place where it is looked for without it.
+#[allow(clippy::disallowed_methods)] // Host is for the program
+fn data() -> PathBuf {
+    std::env::var_os("VMCLAUDE_TEST_DATA").map_or_else(|| target().join("tests/data"), PathBuf::from)
+}
+
+fn store() -> PathBuf {
+    data().join("vmclaude/images")
 }
 
 /// The directory that cargo builds in: two above the program under test.
@@ -15,15 +20,15 @@ pub(crate) fn target() -> PathBuf {
     program.ancestors().nth(2).expect("target/release/vmclaude").to_path_buf()
 }
 
-/// Makes the current image visible in `data` under hard links: equal files, so nobody computes digests again.
-pub(crate) fn lend(data: &Path) {
+/// Makes the current image visible in the data directory `to` under hard links: equal files, so nobody computes digests again.
+pub(crate) fn lend(to: &Path) {
     let id = fs::read_link(store().join("current")).unwrap_or_else(|e| {
-        let data = target().join("vm-data");
-        panic!("no image for tests ({e}): XDG_DATA_HOME={} vmclaude image build, or tests/run", data.display())
+        panic!("no image for tests ({e}): XDG_DATA_HOME={} vmclaude image build, or tests/run", data().display())
     });
-    let to = data.join("vmclaude/images").join(&id);
+    let images = to.join("vmclaude/images");
+    let to = images.join(&id);
     fs::create_dir_all(&to).expect("mkdir");
-    symlink(&id, data.join("vmclaude/images/current")).expect("ln");
+    symlink(&id, images.join("current")).expect("ln");
     for file in fs::read_dir(store().join(&id)).expect("an image").flatten() {
         let (from, to) = (file.path(), to.join(file.file_name()));
         if from.extension().is_some_and(|e| e == "json") {

@@ -121,7 +121,8 @@ impl Limited for Command {
 
     #[track_caller]
     fn fed(&mut self, stdin: Vec<u8>) -> Done {
-        let mut child = self.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("spawn");
+        let mut child =
+            self.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("spawn");
         let mut to = child.stdin.take().expect("stdin");
         // It may end before it has read everything.
         std::thread::spawn(move || drop(to.write_all(&stdin)));

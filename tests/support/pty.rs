@@ -4,14 +4,17 @@
 
 use super::wait::LIMIT;
 use super::{World, until};
+use nix::poll::{PollFd, PollFlags, poll};
 use nix::pty::{Winsize, openpty};
 use nix::sys::termios::{LocalFlags, tcgetattr};
 use std::fs::File;
 use std::io::{Read, Write};
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
+use std::thread::JoinHandle;
 use std::time::Instant;
 
 nix::ioctl_write_ptr_bad!(set_size, nix::libc::TIOCSWINSZ, Winsize);
@@ -21,6 +24,9 @@ pub(crate) struct Typist {
     keys: Option<File>,
     child: Child,
     screen: Arc<(Mutex<String>, Condvar)>,
+    /// Says to the thread that reads that the window is closed.
+    closed: Arc<AtomicBool>,
+    reader: Option<JoinHandle<()>>,
     seen: usize,
     steps: usize,
 }
@@ -51,8 +57,9 @@ impl Typist {
         drop((pty.slave, command));
         let keys = File::from(pty.master);
         let screen = Arc::new((Mutex::new(String::new()), Condvar::new()));
-        show(keys.try_clone().expect("dup"), Arc::clone(&screen));
-        Typist { keys: Some(keys), child, screen, seen: 0, steps: 0 }
+        let closed = Arc::new(AtomicBool::new(false));
+        let reader = show(keys.try_clone().expect("dup"), Arc::clone(&screen), Arc::clone(&closed));
+        Typist { keys: Some(keys), child, screen, closed, reader: Some(reader), seen: 0, steps: 0 }
     }
 
     fn master(&self) -> &File {
@@ -124,26 +131,27 @@ impl Typist {
         nix::unistd::tcgetpgrp(self.master()).expect("a foreground job")
     }
 
-    /// The window is closed.
+    /// The window is closed: nobody has the terminal's other end any more.
     pub(crate) fn close(&mut self) {
-        // The reading thread holds the other descriptor of the terminal, and ends when the shell's side does.
-        let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(-self.pid()), nix::sys::signal::Signal::SIGHUP);
+        self.closed.store(true, Ordering::SeqCst);
+        self.reader.take().expect("open").join().expect("the reader");
         self.keys = None;
-    }
-
-    fn pid(&self) -> i32 {
-        i32::try_from(self.child.id()).expect("a pid")
     }
 }
 
-fn show(mut from: File, to: Arc<(Mutex<String>, Condvar)>) {
+fn show(mut from: File, to: Arc<(Mutex<String>, Condvar)>, closed: Arc<AtomicBool>) -> JoinHandle<()> {
     std::thread::spawn(move || {
         let mut bytes = [0; 4096];
-        while let Ok(n @ 1..) = from.read(&mut bytes) {
+        while !closed.load(Ordering::SeqCst) {
+            let mut fds = [PollFd::new(from.as_fd(), PollFlags::POLLIN)];
+            if poll(&mut fds, 20_u16) == Ok(0) {
+                continue;
+            }
+            let Ok(n @ 1..) = from.read(&mut bytes) else { return };
             to.0.lock().expect("lock").push_str(&String::from_utf8_lossy(&bytes[..n]));
             to.1.notify_all();
         }
-    });
+    })
 }
 
 impl Drop for Typist {
