@@ -1,18 +1,17 @@
 //! On a terminal: size, keys, job control, and a terminal that is as it was after every end.
 
-use crate::support::pty::Typist;
+use crate::support::pty::{PROMPT, Typist};
 use crate::support::{Who, World, leaks, until};
 use nix::sys::signal::{Signal, kill, killpg};
 
 /// A command that has the terminal until it is ended, and says so.
-const HOLDS: &str = r#""$V" sh -c 'echo rea''dy; cat'"#;
+const HOLDS: &str = r#""$V" sh -c 'echo rea''dy; exec cat'"#;
 
 #[test]
 fn size_keys_and_job_control() {
     for who in Who::all() {
         let world = World::new(*who);
         let mut typist = Typist::new(&world);
-        typist.wait("$ ");
         let before = typist.settings();
         let script = r#"[ -t 0 ] && [ -t 1 ] && [ -t 2 ] && tty && stty size </dev/tty; stty -g | sha256sum
             trap 'echo window $(stty size)' WINCH; echo rea''dy; for i in 1 2; do read x; echo "got <$x>"; done; exit 9"#;
@@ -25,7 +24,7 @@ fn size_keys_and_job_control() {
         typist.keys("h\u{fc}\n");
         typist.wait("got <h\u{fc}>");
         typist.keys("\x1a");
-        typist.wait("$ ");
+        typist.wait(PROMPT);
         until("the shell has the terminal as it was", || (typist.settings() == before).then_some(()));
         let jobs = typist.step("jobs");
         assert!(jobs.contains("Stopped") || jobs.contains("Suspended"), "{jobs}");
@@ -44,14 +43,13 @@ fn size_keys_and_job_control() {
 fn interrupt_and_quit_keys_kill_as_on_the_host() {
     let world = World::new(Who::nth(1));
     let mut typist = Typist::new(&world);
-    typist.wait("$ ");
     let before = typist.settings();
     for (key, code) in [("\x03", 130), ("\x1c", 131)] {
         typist.keys(&format!("{HOLDS}\n"));
         typist.wait("ready\r\n");
         typist.wait_raw();
         typist.keys(key);
-        typist.wait("$ ");
+        typist.wait(PROMPT);
         let end = typist.step("echo code=$?");
         assert!(end.contains(&format!("code={code}")), "{end}");
         assert_eq!(typist.settings(), before);
@@ -63,14 +61,13 @@ fn interrupt_and_quit_keys_kill_as_on_the_host() {
 fn ended_by(signal: Signal, who: Who) {
     let world = World::new(who);
     let mut typist = Typist::new(&world);
-    typist.wait("$ ");
     let before = typist.settings();
     typist.keys(&format!("{HOLDS}\n"));
     typist.wait("ready\r\n");
     typist.wait_raw();
     let job = typist.foreground();
     kill(job, signal).expect("kill");
-    typist.wait("$ ");
+    typist.wait(PROMPT);
     if signal == Signal::SIGKILL {
         // Nobody can catch this one, so the parent gives the terminal back, as an interactive bash or zsh would.
         typist.step("stty sane");
@@ -116,14 +113,13 @@ fn ended_by_kill() {
 fn stopped_by_a_signal_and_continued() {
     let world = World::new(Who::nth(0));
     let mut typist = Typist::new(&world);
-    typist.wait("$ ");
     let before = typist.settings();
     typist.keys(&format!("{HOLDS}\n"));
     typist.wait("ready\r\n");
     typist.wait_raw();
     let job = typist.foreground();
     killpg(job, Signal::SIGTSTP).expect("kill");
-    typist.wait("$ ");
+    typist.wait(PROMPT);
     assert_eq!(typist.settings(), before);
     typist.keys("fg\n");
     typist.wait_raw();
@@ -138,7 +134,6 @@ fn stopped_by_a_signal_and_continued() {
 fn a_closed_window_ends_the_machine() {
     let world = World::new(Who::nth(1));
     let mut typist = Typist::new(&world);
-    typist.wait("$ ");
     // One that does not care for its terminal.
     typist.keys("\"$V\" bash -c 'trap \"\" HUP INT TERM; echo rea''dy; while :; do sleep 1; done'\n");
     typist.wait("ready\r\n");
