@@ -44,6 +44,10 @@ impl Typist {
         command.arg("-i").env("ENV", "").env("V", world.path("opt/bin/vmclaude-container"));
         let size = Winsize { ws_row: 40, ws_col: 100, ws_xpixel: 0, ws_ypixel: 0 };
         let pty = openpty(Some(&size), None).expect("a terminal");
+        for fd in [&pty.master, &pty.slave] {
+            // Or the shell itself would hold the window open.
+            nix::fcntl::fcntl(fd, nix::fcntl::FcntlArg::F_SETFD(nix::fcntl::FdFlag::FD_CLOEXEC)).expect("fcntl");
+        }
         let (uid, gid) = world.who.ids();
         nix::unistd::fchown(&pty.slave, Some(uid.into()), Some(gid.into())).expect("chown");
         let end = |fd: &OwnedFd| Stdio::from(fd.try_clone().expect("dup"));
