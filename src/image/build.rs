@@ -67,7 +67,7 @@ fn lock(images: &Path, progress: &Progress) -> Result<Lock> {
 }
 
 fn sweep(host: &Host, work: &Path) {
-    rootfs::sweep(host.uid);
+    rootfs::sweep(host);
     let _ = std::fs::remove_dir_all(work);
 }
 

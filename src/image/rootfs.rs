@@ -7,6 +7,7 @@ use super::recipe::{FILES, Recipe};
 use super::tools::{Runner, die_with_us, tool};
 use crate::error::{Context, Failure, Result};
 use crate::host::Host;
+use sha2::{Digest, Sha256};
 use std::fs::DirBuilder;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
@@ -37,7 +38,7 @@ pub(super) fn build(host: &Host, run: &Runner<'_>, recipe: &Recipe, work: &Path,
     let lines: String = recipe.sources.lines.iter().map(|l| format!("{l}\n")).collect();
     std::fs::write(&sources, lines).what(|| "cannot stage the recipe")?;
     std::fs::create_dir_all(out).what(|| "cannot stage the recipe")?;
-    let scratch = scratch(host.uid);
+    let scratch = scratch(host);
     DirBuilder::new().mode(0o711).create(&scratch).what(|| format!("cannot create {}", scratch.display()))?;
     let mut command = namespaced(host.uid)?;
     command.env("TMPDIR", &scratch).args(["mmdebstrap", "--mode=root", "--variant=minbase", "--format=null"]);
@@ -50,7 +51,7 @@ pub(super) fn build(host: &Host, run: &Runner<'_>, recipe: &Recipe, work: &Path,
     }
     command.arg(&recipe.sources.suite).arg("/dev/null").arg(&sources);
     let built = run.run(&mut command, "build the base system", Duration::from_secs(3600));
-    sweep(host.uid);
+    sweep(host);
     built
 }
 
@@ -114,21 +115,23 @@ fn host_apt(run: &Runner<'_>) -> Result<Vec<String>> {
         .collect())
 }
 
-fn scratch(uid: u32) -> PathBuf {
-    PathBuf::from(format!("/var/tmp/vmclaude-build-{uid}"))
+/// One for each place with images: builds of the same place exclude each other, others go on.
+fn scratch(host: &Host) -> PathBuf {
+    let place = Sha256::digest(host.dirs.images().as_os_str().as_encoded_bytes());
+    PathBuf::from(format!("/var/tmp/vmclaude-build-{}-{:.16}", host.uid, format!("{place:x}")))
 }
 
 /// Removes what a killed build left, once its last process is gone.
-pub(super) fn sweep(uid: u32) {
-    let dir = scratch(uid);
+pub(super) fn sweep(host: &Host) {
+    let dir = scratch(host);
     for _ in 0..100 {
         // Only a directory of ours: /var/tmp is everybody's.
-        let ours = std::fs::symlink_metadata(&dir).is_ok_and(|m| m.is_dir() && m.uid() == uid);
+        let ours = std::fs::symlink_metadata(&dir).is_ok_and(|m| m.is_dir() && m.uid() == host.uid);
         if !ours {
             return;
         }
         // Its files belong to the namespace's users.
-        if let Ok(mut command) = namespaced(uid) {
+        if let Ok(mut command) = namespaced(host.uid) {
             let _ = quiet(command.args(["rm", "-rf", "--one-file-system"]).arg(&dir)).status();
         }
         std::thread::sleep(Duration::from_millis(50));
