@@ -23,8 +23,13 @@ use vmclaude_init::wire::proto::{self, Ended, MAX_TO_HOST, Open, Start, ToGuest,
 const HELLO_LIMIT: Duration = Duration::from_secs(60);
 
 /// Talks to the guest until its command has ended and everything it wrote is written here.
-pub(super) async fn run(host: &Host, plan: &Plan, processes: &mut Processes, near: UnixStream) -> Result<Exit> {
-    let mut events = signals::listen()?;
+pub(super) async fn run(
+    host: &Host,
+    plan: &Plan,
+    processes: &mut Processes,
+    near: UnixStream,
+    mut events: mpsc::UnboundedReceiver<Event>,
+) -> Result<Exit> {
     let wire = tokio::select! {
         wire = connect(near) => wire?,
         signal = signals::deadly(&mut events) => return Ok(Exit::Signal(signal as i32)),
