@@ -197,7 +197,7 @@ fn every_field_of_the_status_is_documented() {
     let missing: Vec<_> = found.difference(&documented).filter(|field| !has_fields(field)).collect();
     assert!(missing.is_empty(), "not in docs/status.md: {missing:?}");
     assert_eq!(answer["claude"]["runs"], "vm");
-    assert_eq!(answer["claude"]["tree"]["guest"], "/workspace/");
+    assert_eq!(answer["claude"]["tree"]["guest"], "/workspace");
     assert_eq!(answer["image"], serde_json::Value::Null);
     for problem in answer["problems"].as_array().expect("a list") {
         assert!(problem["next"].is_string(), "nothing to type: {problem}");
