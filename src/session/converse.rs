@@ -8,6 +8,7 @@ use crate::exit::{Exit, NOT_EXECUTABLE, NOT_FOUND};
 use crate::host::Host;
 use crate::net;
 use crate::plan::Plan;
+use nix::sys::signal::Signal;
 use std::fs::File;
 use std::net::SocketAddr;
 use std::os::unix::ffi::OsStrExt;
@@ -51,6 +52,7 @@ pub(super) async fn run(
                 }
                 frame => talk.hear(frame).await?,
             },
+            () = talk.hung_up() => return Ok(Exit::Signal(Signal::SIGHUP as i32)),
             Some(event) = events.recv() => {
                 if let (Event::Child, Some(gone)) = (&event, processes.gone()) {
                     return Err(lost(gone));

@@ -138,7 +138,7 @@ fn stopped_by_a_signal_and_continued() {
 fn a_closed_window_ends_the_machine() {
     let world = World::new(Who::nth(1));
     let mut typist = Typist::new(&world);
-    typist.keys("\"$V\" bash -c 'echo rea''dy; while :; do sleep 1; done'\n");
+    typist.keys("\"$V\" bash -c 'trap \"\" HUP INT TERM; echo rea''dy; while :; do sleep 1; done'\n");
     typist.wait("ready\r\n");
     typist.wait_raw();
     assert!(leaks::processes(&world).iter().any(leaks::Process::is_machine), "a machine to be ended");
