@@ -15,6 +15,7 @@ mod unenroll;
 use crate::error::{Failure, Result};
 use crate::exit::{Exit, USAGE};
 use crate::host::{Host, Name};
+use crate::session::template;
 use crate::{report, settings};
 use args::{Container, Verb, Vmclaude};
 use clap::{CommandFactory, Parser};
@@ -32,6 +33,9 @@ pub fn run(host: &Host) -> Result<Exit> {
         },
         #[cfg(target_os = "linux")]
         Name::Vmclaude if host.args.first().is_some_and(|word| word == crate::share::VERB) => crate::share::serve(),
+        Name::Vmclaude if host.args.first().is_some_and(|word| word == template::VERB) => {
+            template::make(host).map(|()| Exit::OK)
+        }
         Name::Vmclaude if is_verb(host.args.first()) => match parse::<Vmclaude>("vmclaude", &host.args)? {
             Ok(v) => verb(host, v.verb),
             Err(exit) => Ok(exit),

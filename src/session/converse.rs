@@ -9,6 +9,7 @@ use crate::exit::{Exit, NOT_EXECUTABLE, NOT_FOUND};
 use crate::host::Host;
 use crate::net;
 use crate::plan::Plan;
+use crate::profile;
 use nix::sys::signal::Signal;
 use std::fs::File;
 use std::net::SocketAddr;
@@ -39,12 +40,13 @@ struct Talk {
 }
 
 /// Talks to the guest until its command has ended and everything it wrote is written here.
-pub(super) async fn run(host: &Host, plan: &Plan, processes: &mut Processes, near: UnixStream) -> Result<Exit> {
-    let mut events = signals::listen()?;
-    let wire = tokio::select! {
-        wire = connect(near) => wire?,
-        signal = deadly(&mut events) => return Ok(Exit::Signal(signal as i32)),
-    };
+pub(super) async fn run(
+    host: &Host,
+    plan: &Plan,
+    processes: &mut Processes,
+    wire: Wire,
+    mut events: mpsc::UnboundedReceiver<Event>,
+) -> Result<Exit> {
     let terminal = tty::controlling();
     let facts = stdio::facts(host.tty, terminal.as_ref());
     let control = wire.open(&Open::Control).map_err(lost)?;
@@ -53,13 +55,17 @@ pub(super) async fn run(host: &Host, plan: &Plan, processes: &mut Processes, nea
         Talk { wire, to_guest, terminal, facts, raw: None, keys: None, outputs: JoinSet::new(), started: false };
     let start = start_message(host, plan, &talk)?;
     talk.send(&ToGuest::Start(Box::new(start))).await?;
+    profile::mark("the guest knows what to run");
     talk.open_streams()?;
     tokio::spawn(serve_dials(talk.wire.clone(), plan.allow_hosts.clone()));
     let mut frames = frames(from_guest);
     let ended = loop {
         tokio::select! {
             frame = frames.recv() => match frame {
-                Some(ToHost::Exit(ended)) => break ended,
+                Some(ToHost::Exit(ended)) => {
+                    profile::mark("the command has ended");
+                    break ended;
+                }
                 Some(ToHost::Failed(why)) => {
                     let _ = talk.send(&ToGuest::ExitAck).await;
                     return Err(Failure::new("the guest could not do it").because(why.escape_debug()));
@@ -82,7 +88,7 @@ pub(super) async fn run(host: &Host, plan: &Plan, processes: &mut Processes, nea
 }
 
 /// Waits for the guest's hello and starts moving the wire's bytes.
-async fn connect(near: UnixStream) -> Result<Wire> {
+pub(super) async fn connect(near: UnixStream) -> Result<Wire> {
     near.set_nonblocking(true).what(|| "cannot prepare the wire")?;
     let mut near = tokio::net::UnixStream::from_std(near).what(|| "cannot prepare the wire")?;
     let version = tokio::time::timeout(HELLO_LIMIT, greet(&mut near)).await;
@@ -112,7 +118,7 @@ async fn serve_dials(wire: Wire, allow: Vec<SocketAddr>) {
 }
 
 /// The first signal that ends us while there is no command yet that could handle it.
-async fn deadly(events: &mut mpsc::UnboundedReceiver<Event>) -> Signal {
+pub(super) async fn deadly(events: &mut mpsc::UnboundedReceiver<Event>) -> Signal {
     loop {
         match events.recv().await {
             Some(Event::Pass(Signal::SIGTSTP, _)) => tty::stop_ourselves(),
@@ -123,7 +129,7 @@ async fn deadly(events: &mut mpsc::UnboundedReceiver<Event>) -> Signal {
     }
 }
 
-fn lost(why: impl std::fmt::Display) -> Failure {
+pub(super) fn lost(why: impl std::fmt::Display) -> Failure {
     Failure::new("the virtual machine was lost").because(why)
 }
 
@@ -226,6 +232,7 @@ impl Talk {
     async fn hear(&mut self, frame: ToHost) -> Result<()> {
         match frame {
             ToHost::Started => {
+                profile::mark("the command runs");
                 self.started = true;
                 self.take_terminal()
             }
@@ -280,5 +287,6 @@ impl Talk {
         }
         self.raw = None;
         let _ = self.send(&ToGuest::ExitAck).await;
+        profile::mark("its output is written");
     }
 }

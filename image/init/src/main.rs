@@ -10,6 +10,7 @@ mod relay;
 mod session;
 mod setup;
 mod sys;
+mod template;
 
 use std::process::ExitCode;
 
@@ -24,7 +25,11 @@ fn main() -> ExitCode {
 }
 
 fn run() -> std::io::Result<()> {
-    let port = boot::prepare()?;
+    boot::prepare()?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    if template::wanted() {
+        template::settle();
+    }
+    let port = boot::open_wire()?;
     runtime.block_on(session::serve(port))
 }

@@ -14,7 +14,7 @@ use tokio::io::{AsyncRead, ReadHalf, WriteHalf, split};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
-use vmclaude_init::wire::mux::{Side, Stream, Wire, greet};
+use vmclaude_init::wire::mux::{Side, Stream, Wire, answer};
 use vmclaude_init::wire::proto::{self, Ended, MAX_TO_GUEST, Open, Start, Target, ToGuest, ToHost};
 
 /// Where the guest's HTTP proxy listens; the host puts it into the environment.
@@ -24,7 +24,7 @@ const PROXY: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 3128)
 pub(crate) async fn serve(port: File) -> io::Result<()> {
     let mut port = Async::new(port)?;
     // Whether the versions fit is for the host to say: it can explain it to somebody.
-    greet(&mut port).await?;
+    answer(&mut port).await?;
     let wire = Wire::new(Side::Guest);
     tokio::select! {
         gone = wire.drive(port) => gone,

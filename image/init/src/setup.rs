@@ -18,14 +18,23 @@ const USER: &str = "claude";
 /// The guest user's home.
 const HOME: &str = "/home/claude";
 
-/// Does all of it, or says what could not be done.
-pub(crate) fn apply(start: &Start) -> io::Result<()> {
-    let (seconds, nanos) = start.now;
-    clock_settime(ClockId::CLOCK_REALTIME, TimeSpec::new(seconds as _, i64::from(nanos)))?;
-    reseed(&start.seed)?;
+/// The ids that the user most often has: the first user's of a Debian system, and those that stand for the host's root.
+const USUAL: (u32, u32) = (1000, 1000);
+
+/// What is the same in every session, or nearly always; done before the host says anything.
+pub(crate) fn prepare() -> io::Result<()> {
     nix::unistd::sethostname("vmclaude")?;
     write("/etc/hostname", "vmclaude\n")?;
     write("/etc/hosts", "127.0.0.1 localhost vmclaude\n::1 localhost\n")?;
+    add_user(USUAL)
+}
+
+/// Does all that the host asks for, or says what could not be done. The seed comes first: this machine may be one of
+/// many copies, and nothing may draw the random numbers that the others draw.
+pub(crate) fn apply(start: &Start) -> io::Result<()> {
+    reseed(&start.seed)?;
+    let (seconds, nanos) = start.now;
+    clock_settime(ClockId::CLOCK_REALTIME, TimeSpec::new(seconds as _, i64::from(nanos)))?;
     add_user(start.user)?;
     bind_shares(start)?;
     start.links.iter().for_each(|(from, to)| link(path(from), path(to)));
@@ -55,6 +64,7 @@ fn bind_shares(start: &Start) -> io::Result<()> {
         return Ok(());
     }
     let share = Path::new("/run/vmclaude/share");
+    wait_for_share()?;
     mount_on(SHARE, share, "virtiofs", MsFlags::MS_NOSUID | MsFlags::MS_NODEV, "")?;
     for (tag, target, writable) in &start.binds {
         let target = path(target);
@@ -63,6 +73,20 @@ fn bind_shares(start: &Start) -> io::Result<()> {
     }
     // The binds stay; the assembled root need not be seen.
     umount2(share, MntFlags::MNT_DETACH).map_err(|e| at("cannot hide", share, e))
+}
+
+/// In a copy of a saved machine the share is plugged in while we run: a condition with a limit, not a pause.
+fn wait_for_share() -> io::Result<()> {
+    let driver = Path::new("/sys/bus/virtio/drivers/virtiofs");
+    let bound = |name: std::ffi::OsString| name.as_bytes().starts_with(b"virtio");
+    for _ in 0..15_000 {
+        let mut devices = std::fs::read_dir(driver).into_iter().flatten().flatten();
+        if devices.any(|entry| bound(entry.file_name())) {
+            return Ok(());
+        }
+        std::thread::sleep(std::time::Duration::from_millis(2));
+    }
+    Err(io::Error::new(io::ErrorKind::NotFound, "the share was not plugged in"))
 }
 
 fn mount_on_bind(source: &Path, target: &Path, writable: bool) -> io::Result<()> {
@@ -90,6 +114,9 @@ fn replace_line(file: &str, name: &str, id: Option<u32>, line: &str) -> io::Resu
         let mut fields = l.split(':');
         fields.next() != Some(name) && (id.is_none() || fields.nth(1) != id.as_deref())
     };
+    if text.lines().any(|l| l == line) && text.lines().filter(|l| !other(l)).count() == 1 {
+        return Ok(()); // Writing it again would cost a copy of the file.
+    }
     let mut lines: Vec<&str> = text.lines().filter(other).collect();
     lines.push(line);
     write(file, &(lines.join("\n") + "\n"))
