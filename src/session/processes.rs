@@ -19,6 +19,14 @@ pub(super) struct Processes {
     share: Option<Running>,
 }
 
+impl Drop for Processes {
+    /// Both at once, and then each: a machine's memory takes a moment to go.
+    fn drop(&mut self) {
+        self.machine.condemn();
+        self.share.iter_mut().for_each(Running::condemn);
+    }
+}
+
 /// Where a machine that was just started is reached.
 pub(super) struct Reach {
     /// The near end of its wire.

@@ -34,6 +34,7 @@ pub(crate) fn prepare() -> io::Result<()> {
         mount_on(kind, Path::new(target), kind, flags, data)?;
     }
     load_modules(Path::new("/modules"))?;
+    std::fs::remove_dir_all("/modules")?; // It is memory.
     switch_root()?;
     for (kind, target, flags, data) in LATE {
         mount_on(kind, Path::new(target), kind, flags, data)?;

@@ -50,8 +50,8 @@ pub(in crate::session) fn start(warm: &Warm, template: Template, dir: &Path) -> 
         scratch: Some(disk.as_fd()),
         ..Handles::of(dir)
     };
+    let layers = lay_out(Arc::new(template), memory.try_clone().what(what)?, disk.try_clone().what(what)?);
     let machine = child::start(&warm.machine, &handles, "machine.log", Stdio::null())?;
-    let layers = lay_out(Arc::new(template), memory, disk);
     let (tell, ready) = oneshot::channel();
     std::thread::spawn(move || tell.send(bring_to_life(control, layers)));
     Ok(Copy { machine, wire, ready })
