@@ -5,17 +5,19 @@ use crate::engine::launch::{Launch, Warm};
 use crate::engine::qemu::{self, Accel, Files, Life, Machine};
 use crate::engine::share;
 use crate::enrollment::{self, Project};
-use crate::error::{Failure, Result};
+use crate::error::{Context, Failure, Result};
 use crate::exit::Exit;
 use crate::files;
 use crate::host::Host;
 use crate::image::store;
-use crate::plan::{Place, Plan};
+use crate::plan::{Identity, Place, Plan};
 use crate::profile;
 use crate::report;
 use crate::session::{self, template, trial};
 use crate::settings::{self, Settings};
 use std::ffi::OsString;
+use std::fs::File;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 /// Where QEMU is looked for: never in PATH, which an enrolled tree could be part of.
@@ -37,7 +39,9 @@ pub fn command(host: &Host, flags: &RunFlags, argv: Vec<OsString>) -> Result<Exi
     profile::mark("start");
     let settings = settings::load(host)?;
     let project = enrollment::project_or_here(host)?;
-    let plan = plan(host, &settings, flags, &project, argv);
+    // Held to the end: while it is open, its inode cannot become another directory's.
+    let root = enrollment::open_root(host, &project)?;
+    let plan = plan(host, &settings, flags, place(&project, &root)?, argv);
     let qemu = qemu(&settings)?;
     let image = image_files(host)?;
     let known = trial::known(host, &qemu).map(|c| c.accel);
@@ -69,8 +73,14 @@ pub fn command(host: &Host, flags: &RunFlags, argv: Vec<OsString>) -> Result<Exi
     outcome
 }
 
-fn plan(host: &Host, settings: &Settings, flags: &RunFlags, project: &Project, argv: Vec<OsString>) -> Plan {
-    let place = Place { root: project.root.clone(), rest: project.rest.clone(), identity: None };
+/// The project with the identity of what was opened, which the share checks again.
+fn place(project: &Project, root: &File) -> Result<Place> {
+    let meta = root.metadata().what(|| format!("cannot look at {}", project.root.display()))?;
+    let identity = Some(Identity { dev: meta.dev(), ino: meta.ino() });
+    Ok(Place { root: project.root.clone(), rest: project.rest.clone(), identity })
+}
+
+fn plan(host: &Host, settings: &Settings, flags: &RunFlags, place: Place, argv: Vec<OsString>) -> Plan {
     Plan::new(host, settings, &place, argv, &flags.allow_host)
 }
 

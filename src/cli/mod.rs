@@ -3,16 +3,21 @@
 pub mod args;
 mod completions;
 mod enroll;
+mod guard;
 mod hook;
 mod host;
 #[cfg(target_os = "linux")]
 mod image;
 mod list;
 mod man;
+mod prune;
 mod route;
+mod status;
 mod unenroll;
 
-use crate::error::{Failure, Result};
+#[cfg(not(target_os = "linux"))]
+use crate::error::Failure;
+use crate::error::Result;
 use crate::exit::{Exit, USAGE};
 use crate::host::{Host, Name};
 use crate::session::template;
@@ -55,10 +60,14 @@ fn verb(host: &Host, verb: Verb) -> Result<Exit> {
         Verb::Man(words) => man::run(&words),
         Verb::Route(words) => route::run(host, words),
         Verb::Where(state) => route::print_tree(host, &state),
+        Verb::Guard(state) => guard::run(host, &state),
+        Verb::Status(output) => status::run(host, &output),
+        Verb::Prune => prune::run(host),
         Verb::Host(words) => self::host::run(host, &words),
         #[cfg(target_os = "linux")]
         Verb::Image(words) => image::run(host, &words.verb, &settings::load(host)?.packages),
-        _ => Err(Failure::usage("not there yet")),
+        #[cfg(not(target_os = "linux"))]
+        Verb::Image(_) => Err(Failure::new("cannot handle images").because("Apple's container is not supported yet")),
     }
 }
 

@@ -67,7 +67,7 @@ fn lock(images: &Path, progress: &Progress) -> Result<Lock> {
 }
 
 fn sweep(host: &Host, work: &Path) {
-    rootfs::sweep(host.uid);
+    rootfs::sweep(host);
     let _ = std::fs::remove_dir_all(work);
 }
 
@@ -94,7 +94,15 @@ impl Job<'_> {
         images.reverse();
         let base = self.base(&images, &key)?;
         let node = node_dir(&self.host.dirs, &key);
-        let release = claude::resolve(self.run, &node, self.work, self.request.claude)?;
+        // Without a word about it, Claude stays at the version that the user has.
+        let kept = images.iter().find(|i| Some(&i.manifest.id) == current.as_ref()).map(|i| claude::Release {
+            version: i.manifest.claude.clone(),
+            integrity: i.manifest.claude_integrity.clone(),
+        });
+        let release = match (self.request.claude, kept) {
+            (None, Some(kept)) => kept,
+            (wanted, _) => claude::resolve(self.run, &node, self.work, wanted)?,
+        };
         let init = format!("{:x}", Sha256::digest(supervisor));
         let same = |i: &&Image| {
             let m = &i.manifest;

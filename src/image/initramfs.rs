@@ -176,7 +176,7 @@ mod tests {
         assert!(out.status.success());
         let text = String::from_utf8(out.stdout).unwrap();
         let line = |end: &str| text.lines().find(|l| l.ends_with(end)).unwrap_or_default().to_owned();
-        assert!(line(" init").starts_with("-rwxr-xr-x   1 root     root           13"), "{text}");
+        assert!(line(" init").starts_with("-rwxr-xr-x   1 root     root           14"), "{text}");
         assert!(line(" dev/console").contains("5,   1"), "{text}");
         assert_eq!(text.lines().count(), 6, "{text}");
     }

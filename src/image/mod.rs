@@ -12,6 +12,7 @@ mod recipe;
 mod rootfs;
 mod scratch;
 mod sources;
+mod stamp;
 pub mod store;
 mod tools;
 mod trust;

@@ -7,8 +7,9 @@ use super::recipe::{FILES, Recipe};
 use super::tools::{Runner, die_with_us, tool};
 use crate::error::{Context, Failure, Result};
 use crate::host::Host;
-use std::fs::{DirBuilder, Permissions};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
+use sha2::{Digest, Sha256};
+use std::fs::DirBuilder;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -37,10 +38,10 @@ pub(super) fn build(host: &Host, run: &Runner<'_>, recipe: &Recipe, work: &Path,
     let lines: String = recipe.sources.lines.iter().map(|l| format!("{l}\n")).collect();
     std::fs::write(&sources, lines).what(|| "cannot stage the recipe")?;
     std::fs::create_dir_all(out).what(|| "cannot stage the recipe")?;
-    let scratch = scratch(host.uid);
+    let scratch = scratch(host);
     DirBuilder::new().mode(0o711).create(&scratch).what(|| format!("cannot create {}", scratch.display()))?;
-    let mut command = mmdebstrap(host.uid)?;
-    command.env("TMPDIR", &scratch).args(["--variant=minbase", "--format=null"]);
+    let mut command = namespaced(host.uid)?;
+    command.env("TMPDIR", &scratch).args(["mmdebstrap", "--mode=root", "--variant=minbase", "--format=null"]);
     command.arg(format!("--architectures={}", recipe.arch)).arg(format!("--include={}", recipe.packages.join(",")));
     command.arg("--aptopt=Acquire::Languages \"none\"");
     command.args(host_apt(run)?.iter().map(|line| format!("--aptopt={line}")));
@@ -50,7 +51,7 @@ pub(super) fn build(host: &Host, run: &Runner<'_>, recipe: &Recipe, work: &Path,
     }
     command.arg(&recipe.sources.suite).arg("/dev/null").arg(&sources);
     let built = run.run(&mut command, "build the base system", Duration::from_secs(3600));
-    sweep(host.uid);
+    sweep(host);
     built
 }
 
@@ -66,19 +67,16 @@ fn hooks(stage: &Path, out: &Path, kernel: &str) -> [String; 5] {
     ]
 }
 
-/// As root in namespaces of its own, so that whatever ends it, no mount and no process is left. mmdebstrap makes its own
-/// for an ordinary user.
-fn mmdebstrap(uid: u32) -> Result<Command> {
-    let mut command;
-    if uid == 0 {
-        command = tool("unshare")?;
-        // It ignores TERM, and takes everything inside with it.
-        die_with_us(&mut command, nix::sys::signal::Signal::SIGKILL);
-        command.args(["--mount", "--pid", "--fork", "--mount-proc", "--kill-child", "--", "mmdebstrap", "--mode=root"]);
-    } else {
-        command = tool("mmdebstrap")?;
-        command.arg("--mode=unshare");
+/// A command in namespaces of its own, so that whatever ends it, no mount and no process is left. An ordinary user is root
+/// in there and has as many users as `/etc/subuid` gives him; mmdebstrap's own mode for this outlives a killed caller.
+fn namespaced(uid: u32) -> Result<Command> {
+    let mut command = tool("unshare")?;
+    // It ignores TERM, and takes everything inside with it.
+    die_with_us(&mut command, nix::sys::signal::Signal::SIGKILL);
+    if uid != 0 {
+        command.args(["--user", "--map-root-user", "--map-auto"]);
     }
+    command.args(["--mount", "--pid", "--fork", "--mount-proc", "--kill-child", "--"]);
     Ok(command)
 }
 
@@ -117,52 +115,43 @@ fn host_apt(run: &Runner<'_>) -> Result<Vec<String>> {
         .collect())
 }
 
-fn scratch(uid: u32) -> PathBuf {
-    PathBuf::from(format!("/var/tmp/vmclaude-build-{uid}"))
+/// One for each place with images: builds of the same place exclude each other, others go on.
+fn scratch(host: &Host) -> PathBuf {
+    let place = Sha256::digest(host.dirs.images().as_os_str().as_encoded_bytes());
+    PathBuf::from(format!("/var/tmp/vmclaude-build-{}-{:.16}", host.uid, format!("{place:x}")))
 }
 
-/// Removes what a killed build left. Its mmdebstrap may still be on its way out.
-pub(super) fn sweep(uid: u32) {
-    let dir = scratch(uid);
+/// Removes what a killed build left, once its last process is gone.
+pub(super) fn sweep(host: &Host) {
+    let dir = scratch(host);
     for _ in 0..100 {
         // Only a directory of ours: /var/tmp is everybody's.
-        let ours = std::fs::symlink_metadata(&dir).is_ok_and(|m| m.is_dir() && m.uid() == uid);
+        let ours = std::fs::symlink_metadata(&dir).is_ok_and(|m| m.is_dir() && m.uid() == host.uid);
         if !ours {
             return;
         }
-        if uid != 0 {
-            empty(&dir);
+        // Its files belong to the namespace's users.
+        if let Ok(mut command) = namespaced(host.uid) {
+            let _ = quiet(command.args(["rm", "-rf", "--one-file-system"]).arg(&dir)).status();
         }
-        let _ = std::fs::remove_dir_all(&dir);
         std::thread::sleep(Duration::from_millis(50));
     }
 }
 
-/// The files of an ordinary user's build belong to the users of his namespace, so the namespace removes them.
-fn empty(dir: &Path) {
-    // It may only empty a directory that it may write.
-    let _ = std::fs::set_permissions(dir, Permissions::from_mode(0o777));
-    if let Ok(mut command) = tool("mmdebstrap") {
-        command.args(["--unshare-helper", "find"]).arg(dir).args(["-mindepth", "1", "-delete"]);
-        let _ = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status();
-    }
+fn quiet(command: &mut Command) -> &mut Command {
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null())
 }
 
-/// Tries a user namespace as mmdebstrap makes it, before the work begins.
+/// Tries namespaces as a build needs them, before the work begins.
 ///
 /// # Errors
-/// Says which of the three usual reasons it is, and the command that mends it.
+/// Says which of the usual reasons it is, and the command that mends it.
 pub(super) fn check_namespaces(host: &Host) -> Result<()> {
-    if host.uid == 0 {
-        return Ok(());
-    }
-    let mut command = tool("mmdebstrap")?;
-    let output = command.args(["--unshare-helper", "true"]).stdin(Stdio::null()).output();
-    let output = output.what(|| "cannot start mmdebstrap")?;
+    let output = namespaced(host.uid)?.arg("true").stdin(Stdio::null()).output().what(|| "cannot start unshare")?;
     if output.status.success() {
         return Ok(());
     }
-    let failure = Failure::new("cannot build the image").because("you may not create user namespaces");
+    let failure = Failure::new("cannot build the image").because("the system does not let you make namespaces for it");
     let said = String::from_utf8_lossy(&output.stderr).trim().lines().last().unwrap_or_default().to_owned();
     let sysctl =
         |name: &str| std::fs::read_to_string(format!("/proc/sys/{name}")).unwrap_or_default().trim().to_owned();
@@ -172,6 +161,9 @@ pub(super) fn check_namespaces(host: &Host) -> Result<()> {
         "sudo sysctl kernel.unprivileged_userns_clone=1"
     } else if sysctl("user/max_user_namespaces") == "0" {
         "sudo sysctl user.max_user_namespaces=15000"
+    } else if host.uid == 0 {
+        // A container without the privilege: nothing to type in here.
+        return Err(failure.because(said));
     } else {
         "sudo usermod --add-subuids 100000-165535 --add-subgids 100000-165535 \"$USER\""
     };

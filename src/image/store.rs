@@ -1,13 +1,12 @@
 //! The images that were built: each a directory with a manifest, one of them current.
 
+pub use super::stamp::Stamp;
+use super::stamp::digest;
 use crate::error::{Context, Failure, Result};
 use crate::files::write_atomic;
 use crate::host::Dirs;
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::Read;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -45,19 +44,6 @@ pub struct Manifest {
     pub supervisor: String,
     /// The files by name.
     pub files: BTreeMap<String, Stamp>,
-}
-
-/// What a file was when it was built. Its digest is computed again only when one of the rest differs.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Stamp {
-    /// SHA-256 of its bytes. Of `scratch.ext4`: of the positions and bytes of its blocks that are not zero.
-    pub sha256: String,
-    /// Length in bytes.
-    pub size: u64,
-    /// Time of modification: seconds and nanoseconds.
-    pub mtime: (i64, i64),
-    /// Inode number.
-    pub inode: u64,
 }
 
 /// A built image.
@@ -101,11 +87,13 @@ impl Image {
         self.manifest.files.keys().map(blocks).sum()
     }
 
-    /// Compares these files with the manifest.
+    /// Compares these files with the manifest. Returns whether a digest had to be computed, as when somebody copied the
+    /// files.
     ///
     /// # Errors
     /// Names the first file that is missing or not what was built.
-    pub(super) fn verify<'a>(&self, names: impl IntoIterator<Item = &'a String>) -> Result<()> {
+    pub(super) fn verify<'a>(&self, names: impl IntoIterator<Item = &'a String>) -> Result<bool> {
+        let mut copied = false;
         for name in names {
             let path = self.dir.join(name);
             let damaged = |why: String| Failure::new("the image is damaged").because(why).next(BUILD);
@@ -119,27 +107,22 @@ impl Image {
             if stamp.looks_like(&meta) {
                 continue;
             }
+            copied = true;
             if digest(&path).map_err(|e| damaged(format!("{}: {e}", path.display())))? != stamp.sha256 {
                 return Err(damaged(format!("the contents of {} are not what was built", path.display())));
             }
         }
-        Ok(())
-    }
-}
-
-impl Stamp {
-    /// The stamp of this file.
-    ///
-    /// # Errors
-    /// When it cannot be read.
-    pub(super) fn of(path: &Path) -> std::io::Result<Stamp> {
-        let sha256 = digest(path)?;
-        let meta = std::fs::metadata(path)?;
-        Ok(Stamp { sha256, size: meta.len(), mtime: (meta.mtime(), meta.mtime_nsec()), inode: meta.ino() })
+        Ok(copied)
     }
 
-    fn looks_like(&self, meta: &std::fs::Metadata) -> bool {
-        self.mtime == (meta.mtime(), meta.mtime_nsec()) && self.inode == meta.ino()
+    /// Records the files as they are, so that the next run need not read them. Without it runs are slow, not wrong.
+    fn restamp(&mut self) {
+        for (name, stamp) in &mut self.manifest.files {
+            if let Ok(meta) = std::fs::metadata(self.dir.join(name)) {
+                stamp.see(&meta);
+            }
+        }
+        let _ = write(&self.dir, &self.manifest);
     }
 }
 
@@ -152,14 +135,16 @@ pub fn current(dirs: &Dirs) -> Result<Image> {
     let Ok(id) = std::fs::read_link(&link) else {
         return Err(Failure::new("there is no image").next(BUILD));
     };
-    let image = open(&dirs.images().join(id))?;
+    let mut image = open(&dirs.images().join(id))?;
     let ours = vmclaude_init::wire::proto::VERSION;
     if image.manifest.wire != ours {
         return Err(Failure::new("the image does not fit this vmclaude")
             .because(format!("its supervisor speaks version {} of the wire, not {ours}", image.manifest.wire))
             .next(BUILD));
     }
-    image.verify(image.manifest.files.keys())?;
+    if image.verify(image.manifest.files.keys())? {
+        image.restamp();
+    }
     Ok(image)
 }
 
@@ -234,42 +219,73 @@ fn open(dir: &Path) -> Result<Image> {
     Ok(Image { dir: dir.to_path_buf(), manifest })
 }
 
-/// SHA-256 of a file; of a sparse one, of its blocks that are not zero and where they are, or it would take minutes.
-fn digest(path: &Path) -> std::io::Result<String> {
-    let mut file = File::open(path)?;
-    let meta = file.metadata()?;
-    let mut digest = Sha256::new();
-    if path.extension().is_some_and(|e| e == "ext4") {
-        digest_sparse(&file, meta.len(), &mut digest)?;
-    } else {
-        let mut buffer = vec![0; 1 << 20];
-        loop {
-            match file.read(&mut buffer)? {
-                0 => break,
-                n => digest.update(&buffer[..n]),
-            }
-        }
-    }
-    Ok(format!("{:x}", digest.finalize()))
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-fn digest_sparse(file: &File, size: u64, digest: &mut Sha256) -> std::io::Result<()> {
-    use std::os::unix::fs::FileExt;
-    const BLOCK: u64 = 4096;
-    let mut at = 0;
-    let mut buffer = [0; BLOCK as usize];
-    while at < size {
-        let seek = nix::unistd::lseek(file, i64::try_from(at).unwrap_or(i64::MAX), nix::unistd::Whence::SeekData);
-        at = match seek {
-            Err(nix::errno::Errno::ENXIO) => break,
-            found => u64::try_from(found?).unwrap_or(size) / BLOCK * BLOCK,
+    fn built() -> (tempfile::TempDir, Dirs) {
+        let home = tempfile::tempdir().unwrap();
+        let at = |name: &str| home.path().join(name);
+        let (state, data, config, cache) = (at("s"), at("d"), at("c"), at("k"));
+        let dirs = Dirs { state, data, config, cache, guest_home: at("g") };
+        let dir = dirs.images().join("0001");
+        std::fs::create_dir_all(&dir).unwrap();
+        std::fs::write(dir.join("vmlinux"), "kernel").unwrap();
+        let text = |s: &str| s.to_owned();
+        let manifest = Manifest {
+            format: FORMAT,
+            id: text("0001"),
+            created: 1,
+            arch: text("amd64"),
+            base_key: text("k"),
+            kernel: text("6.1"),
+            node: text("v24"),
+            claude: text("2.1.330"),
+            claude_integrity: text("sha512-"),
+            wire: vmclaude_init::wire::proto::VERSION,
+            supervisor: text("s"),
+            files: BTreeMap::from([(text("vmlinux"), Stamp::of(&dir.join("vmlinux")).unwrap())]),
         };
-        let n = file.read_at(&mut buffer, at)?;
-        if buffer[..n].iter().any(|b| *b != 0) {
-            digest.update(at.to_le_bytes());
-            digest.update(&buffer[..n]);
-        }
-        at += BLOCK;
+        write(&dir, &manifest).unwrap();
+        set_current(&dirs, "0001").unwrap();
+        (home, dirs)
     }
-    Ok(())
+
+    #[test]
+    fn a_manifest_is_read_as_it_was_written_and_nothing_else_is() {
+        let (_home, dirs) = built();
+        let image = current(&dirs).unwrap();
+        assert_eq!((image.manifest.id.as_str(), image.manifest.created), ("0001", 1));
+        let path = image.dir.join(MANIFEST);
+        let text = std::fs::read_to_string(&path).unwrap().replace("\"format\": 1", "\"format\": 99");
+        std::fs::write(&path, text).unwrap();
+        assert!(current(&dirs).unwrap_err().because[0].contains("another vmclaude"));
+        std::fs::write(&path, "{").unwrap();
+        assert_eq!(current(&dirs).unwrap_err().next.as_deref(), Some(BUILD));
+    }
+
+    #[test]
+    fn a_damaged_file_is_found_and_a_copied_one_is_not_read_twice() {
+        let (_home, dirs) = built();
+        let kernel = current(&dirs).unwrap().kernel();
+        std::fs::write(&kernel, "kernel").unwrap();
+        let image = current(&dirs).unwrap();
+        assert!(!image.verify(image.manifest.files.keys()).unwrap(), "the copy's stamp was recorded");
+        std::fs::write(&kernel, "kernal").unwrap();
+        let failure = current(&dirs).unwrap_err();
+        assert_eq!(failure.what, "the image is damaged");
+        assert_eq!(failure.next.as_deref(), Some(BUILD));
+        std::fs::write(&kernel, "short").unwrap();
+        assert!(current(&dirs).unwrap_err().because[0].ends_with("5 bytes instead of 6"));
+    }
+
+    #[test]
+    fn without_an_image_the_next_command_is_build() {
+        let (_home, dirs) = built();
+        remove(&dirs, "0001").unwrap();
+        let failure = current(&dirs).unwrap_err();
+        assert_eq!((failure.what.as_str(), failure.next.as_deref()), ("there is no image", Some(BUILD)));
+        assert!(remove(&dirs, "../0001").is_err());
+        assert!(list(&dirs).unwrap().0.is_empty());
+    }
 }

@@ -59,7 +59,8 @@ impl Plan {
         allowed.extend(allow_hosts.iter().filter(|a| !settings.allow_hosts.contains(a)));
         Plan {
             argv,
-            cwd: Path::new(mounts::WORKSPACE).join(&place.rest),
+            // By components, because joining nothing would leave a slash at the end.
+            cwd: Path::new(mounts::WORKSPACE).components().chain(place.rest.components()).collect(),
             mounts: mounts::of(place, &host.dirs.guest_home),
             links: mounts::links(&place.root),
             env: env::guest(&host.env, &settings.env),

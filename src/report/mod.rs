@@ -1,7 +1,9 @@
 //! The only printer. Data goes to stdout, words for people to stderr, and a closed pipe is not an error of ours.
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
+pub mod log;
 pub mod plan;
+pub mod status;
 
 use crate::error::{Failure, Result};
 use std::io::Write;

@@ -1,5 +1,6 @@
 //! One session: the record, the processes, the conversation over the wire, and the end.
 
+pub mod ask;
 mod child;
 mod converse;
 mod processes;
@@ -9,6 +10,7 @@ mod relay;
 mod scratch;
 pub mod signals;
 mod stdio;
+mod talk;
 pub mod template;
 pub mod trial;
 mod tty;
@@ -65,7 +67,7 @@ async fn session(
     if let Some(warm) = &launch.warm {
         let copy = tokio::select! {
             copy = copied(plan, launch, warm, dir, slot) => copy,
-            signal = converse::deadly(&mut events) => return Ok(Exit::Signal(signal as i32)),
+            signal = signals::deadly(&mut events) => return Ok(Exit::Signal(signal as i32)),
         };
         match copy {
             Ok(found) => wire = found,
@@ -82,7 +84,7 @@ async fn session(
         profile::mark("QEMU is started");
         wire = tokio::select! {
             wire = converse::connect(reach.wire) => Some(wire?),
-            signal = converse::deadly(&mut events) => return Ok(Exit::Signal(signal as i32)),
+            signal = signals::deadly(&mut events) => return Ok(Exit::Signal(signal as i32)),
         };
     }
     profile::mark("the guest says hello");
