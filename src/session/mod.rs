@@ -4,8 +4,8 @@ pub mod ask;
 mod child;
 mod converse;
 mod processes;
-pub mod record;
 mod qmp;
+pub mod record;
 mod relay;
 mod scratch;
 pub mod signals;
@@ -55,13 +55,7 @@ pub fn run(host: &Host, plan: &Plan, launch: &Launch) -> Result<Exit> {
 }
 
 /// Starts the machine, as a copy where that can be done, and talks to it. `slot` holds whatever runs.
-async fn session(
-    host: &Host,
-    plan: &Plan,
-    launch: &Launch,
-    dir: &Path,
-    slot: &mut Option<Processes>,
-) -> Result<Exit> {
+async fn session(host: &Host, plan: &Plan, launch: &Launch, dir: &Path, slot: &mut Option<Processes>) -> Result<Exit> {
     let mut events = signals::listen()?;
     let mut wire = None;
     if let Some(warm) = &launch.warm {

@@ -88,12 +88,7 @@ fn listen(dir: &Path) -> Result<UnixListener> {
 }
 
 /// The machine takes longer to start, so this comes behind it.
-fn start_share(
-    plan: &Plan,
-    launch: &Launch,
-    listener: Option<&UnixListener>,
-    dir: &Path,
-) -> Result<Option<Running>> {
+fn start_share(plan: &Plan, launch: &Launch, listener: Option<&UnixListener>, dir: &Path) -> Result<Option<Running>> {
     let (Some(program), Some(listener)) = (&launch.share, listener) else { return Ok(None) };
     let what = || "cannot offer the share";
     let handles = Handles { share: Some(listener.as_fd()), ..Handles::of(dir) };

@@ -21,8 +21,7 @@ pub(super) struct Control {
 impl Control {
     /// Waits for QEMU's greeting. Everything on this connection together may take as long as `limit`.
     pub(super) fn greet(stream: UnixStream, limit: Duration) -> Result<Control> {
-        let mut control =
-            Control { stream: BufReader::new(stream), events: Vec::new(), until: Instant::now() + limit };
+        let mut control = Control { stream: BufReader::new(stream), events: Vec::new(), until: Instant::now() + limit };
         match control.line()?.get("QMP") {
             Some(_) => Ok(control),
             None => Err(strange("it did not greet")),
@@ -43,7 +42,8 @@ impl Control {
         let words = [IoSlice::new(text.as_bytes())];
         let with = [ControlMessage::ScmRights(&fds)];
         let socket = self.stream.get_ref().as_raw_fd();
-        let sent = sendmsg::<()>(socket, &words, &with, MsgFlags::MSG_NOSIGNAL, None).what(|| "QEMU takes no commands")?;
+        let sent =
+            sendmsg::<()>(socket, &words, &with, MsgFlags::MSG_NOSIGNAL, None).what(|| "QEMU takes no commands")?;
         match sent == text.len() {
             true => self.answer(command),
             false => Err(strange("it took half a command")),
