@@ -80,6 +80,20 @@ fn place(project: &Project, root: &File) -> Result<Place> {
     Ok(Place { root: project.root.clone(), rest: project.rest.clone(), identity })
 }
 
+/// Has the template made of the machine that runs will use, aside, where it is known what that is.
+///
+/// # Errors
+/// When there is no QEMU or no image, or the maker cannot be started.
+pub fn make_template(host: &Host, settings: &Settings) -> Result<()> {
+    let (qemu, image) = (qemu(settings)?, image_files(host)?);
+    let Some(choice) = trial::known(host, &qemu).filter(|_| settings.warm_start) else { return Ok(()) };
+    let machine = machine(host, &qemu, &image, choice.accel);
+    match template::is_wanted(&template::path(host, &machine, &settings.limits)?) {
+        true => template::make_aside(host, &machine, &settings.limits),
+        false => Ok(()),
+    }
+}
+
 fn plan(host: &Host, settings: &Settings, flags: &RunFlags, place: Place, argv: Vec<OsString>) -> Plan {
     Plan::new(host, settings, &place, argv, &flags.allow_host)
 }
@@ -114,9 +128,17 @@ fn launch(host: &Host, settings: &Settings, plan: &Plan, machine: &Machine) -> R
 /// # Errors
 /// When it is not installed.
 pub fn qemu(settings: &Settings) -> Result<PathBuf> {
+    if let Some(path) = &settings.qemu {
+        // What somebody wrote down is meant: another one in its place would hide the mistake.
+        return match path.is_file() {
+            true => Ok(path.clone()),
+            false => Err(Failure::new(format!("there is no QEMU at {}", path.display()))
+                .because("config.toml says qemu = ..., and no file is there")
+                .next("vmclaude status, or take that line out")),
+        };
+    }
     let name = format!("qemu-system-{}", std::env::consts::ARCH);
-    let mut found = PROGRAM_DIRS.iter().map(|dir| Path::new(dir).join(&name));
-    settings.qemu.clone().into_iter().chain(found.by_ref()).find(|path| path.is_file()).ok_or_else(|| {
+    PROGRAM_DIRS.iter().map(|dir| Path::new(dir).join(&name)).find(|path| path.is_file()).ok_or_else(|| {
         Failure::new("there is no QEMU on this machine")
             .because(format!("{name} is in none of {}", PROGRAM_DIRS.join(", ")))
             .next("sudo apt-get install --no-install-recommends qemu-system-x86")

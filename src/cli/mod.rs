@@ -26,6 +26,15 @@ use args::{Container, Verb, Vmclaude};
 use clap::{CommandFactory, Parser};
 use std::ffi::OsString;
 
+/// The share server, when this process was started as one: without an environment, and so perhaps without a home.
+pub fn without_facts() -> Option<Result<Exit>> {
+    #[cfg(target_os = "linux")]
+    if crate::host::first_word().is_some_and(|word| word == crate::share::VERB) {
+        return Some(crate::share::serve());
+    }
+    None
+}
+
 /// Runs this invocation to its end.
 ///
 /// # Errors
@@ -36,8 +45,6 @@ pub fn run(host: &Host) -> Result<Exit> {
             Ok(c) => crate::run::command(host, &c.flags, c.command),
             Err(exit) => Ok(exit),
         },
-        #[cfg(target_os = "linux")]
-        Name::Vmclaude if host.args.first().is_some_and(|word| word == crate::share::VERB) => crate::share::serve(),
         Name::Vmclaude if host.args.first().is_some_and(|word| word == template::VERB) => {
             template::make(host).map(|()| Exit::OK)
         }
@@ -65,7 +72,7 @@ fn verb(host: &Host, verb: Verb) -> Result<Exit> {
         Verb::Prune => prune::run(host),
         Verb::Host(words) => self::host::run(host, &words),
         #[cfg(target_os = "linux")]
-        Verb::Image(words) => image::run(host, &words.verb, &settings::load(host)?.packages),
+        Verb::Image(words) => image::run(host, &words.verb, &settings::load(host)?),
         #[cfg(not(target_os = "linux"))]
         Verb::Image(_) => Err(Failure::new("cannot handle images").because("Apple's container is not supported yet")),
     }

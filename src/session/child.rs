@@ -148,14 +148,9 @@ fn open(path: &Path) -> Result<File> {
 }
 
 impl Running {
-    /// Kills it. It may take a moment to be gone.
-    pub(crate) fn condemn(&mut self) {
-        let _ = self.child.kill();
-    }
-
     /// Kills it and waits for it.
     pub(crate) fn kill(&mut self) {
-        self.condemn();
+        let _ = self.child.kill();
         let _ = self.child.wait();
     }
 

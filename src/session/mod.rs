@@ -23,8 +23,10 @@ use crate::plan::Plan;
 use crate::profile;
 use processes::Processes;
 use record::Record;
+use signals::Event;
 use std::path::Path;
 use template::Template;
+use tokio::sync::mpsc;
 use vmclaude_init::wire::mux::Wire;
 
 /// Runs `plan` by `launch` to its end. When this returns, no process, mount or socket of the session is left.
@@ -32,15 +34,20 @@ use vmclaude_init::wire::mux::Wire;
 /// # Errors
 /// When the VM cannot be started or is lost; the reasons hold the end of its log.
 pub fn run(host: &Host, plan: &Plan, launch: &Launch) -> Result<Exit> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().what(|| "cannot start")?;
+    // Before there is anything to clean up: from here on no signal but KILL ends us without our doing it.
+    let events = {
+        let _inside = runtime.enter();
+        signals::listen()?
+    };
     let runs = host.dirs.runs();
     record::prune(&runs);
     let project = plan.mounts.first().map_or(Path::new("/"), |m| &m.host);
     let program = plan.argv.first().cloned().unwrap_or_default();
     let record = Record::create(&runs, &record::facts(project, &program))?;
     tty::give_back_on_panic();
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().what(|| "cannot start")?;
     let mut processes = None;
-    let outcome = runtime.block_on(session(host, plan, launch, record.dir(), &mut processes));
+    let outcome = runtime.block_on(session(host, plan, launch, record.dir(), events, &mut processes));
     let outcome = outcome.map_err(|e| explain(e, processes.as_mut(), record.dir()));
     if outcome.is_err() {
         tty::give_back_reset()
@@ -55,8 +62,14 @@ pub fn run(host: &Host, plan: &Plan, launch: &Launch) -> Result<Exit> {
 }
 
 /// Starts the machine, as a copy where that can be done, and talks to it. `slot` holds whatever runs.
-async fn session(host: &Host, plan: &Plan, launch: &Launch, dir: &Path, slot: &mut Option<Processes>) -> Result<Exit> {
-    let mut events = signals::listen()?;
+async fn session(
+    host: &Host,
+    plan: &Plan,
+    launch: &Launch,
+    dir: &Path,
+    mut events: mpsc::UnboundedReceiver<Event>,
+    slot: &mut Option<Processes>,
+) -> Result<Exit> {
     let mut wire = None;
     if let Some(warm) = &launch.warm {
         let copy = tokio::select! {
@@ -122,11 +135,20 @@ fn explain(mut failure: Failure, processes: Option<&mut Processes>, dir: &Path) 
     failure.because.extend(processes.map(Processes::ended).unwrap_or_default());
     for log in ["share.log", "machine.log", "console.log"] {
         let text = std::fs::read(dir.join(log)).unwrap_or_default();
-        let text = String::from_utf8_lossy(&text);
-        let lines: Vec<&str> = text.lines().filter(|l| !l.trim().is_empty()).collect();
-        for line in &lines[lines.len().saturating_sub(8)..] {
+        for line in tail(&String::from_utf8_lossy(&text)) {
             failure = failure.because(format!("{log}: {}", line.escape_debug()));
         }
     }
-    failure
+    match failure.next {
+        Some(_) => failure,
+        None => failure.next("the same command again; with VMCLAUDE_LOG=debug it says more"),
+    }
+}
+
+/// What a log says at its end; of a kernel's panic also the line that tells why, which lies above the trace.
+fn tail(text: &str) -> Vec<&str> {
+    let lines: Vec<&str> = text.lines().filter(|l| !l.trim().is_empty()).collect();
+    let (before, last) = lines.split_at(lines.len().saturating_sub(8));
+    let panic = before.iter().filter(|l| l.contains("Kernel panic"));
+    panic.chain(last).copied().collect()
 }
