@@ -118,7 +118,7 @@ mod tests {
     fn nothing_of_a_user_is_attached_to_a_template() {
         let template = program(&machine(), &LIMITS, Life::Template);
         let text = format!("{:?}", template.args);
-        assert!(!text.contains("share=") && !text.contains("chardev=share") && !text.contains("vhost"), "{text}");
+        assert!(!text.contains("share.sock") && !text.contains("vhost"), "{text}");
         assert!(!template.fds.iter().any(|s| matches!(s, Source::Dir(..) | Source::ShareListener)));
     }
 
