@@ -130,7 +130,7 @@ fn the_configuration_is_accepted_as_it_is_printed_and_complete() {
 #[test]
 fn the_variables_are_read() {
     let readme = read("README.md");
-    let sources = ["src/settings.rs", "src/report/log.rs", "shell/vmclaude.bash"].map(read).concat();
+    let sources = ["src/settings.rs", "src/run.rs", "src/report/log.rs", "shell/vmclaude.bash"].map(read).concat();
     for key in keys(section(&readme, "Configuration")).iter().filter(|k| k.starts_with("VMCLAUDE_")) {
         assert!(sources.contains(key.as_str()), "{key}");
     }
@@ -197,7 +197,7 @@ fn every_field_of_the_status_is_documented() {
     let missing: Vec<_> = found.difference(&documented).filter(|field| !has_fields(field)).collect();
     assert!(missing.is_empty(), "not in docs/status.md: {missing:?}");
     assert_eq!(answer["claude"]["runs"], "vm");
-    assert_eq!(answer["claude"]["tree"]["guest"], "/workspace/");
+    assert_eq!(answer["claude"]["tree"]["guest"], "/workspace");
     assert_eq!(answer["image"], serde_json::Value::Null);
     for problem in answer["problems"].as_array().expect("a list") {
         assert!(problem["next"].is_string(), "nothing to type: {problem}");

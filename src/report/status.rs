@@ -148,7 +148,8 @@ pub fn text(status: &Status, now: u64) -> String {
     line("engine", format!("{} ({})", engine.version.as_deref().unwrap_or("no QEMU"), path(&engine.program)));
     line("speed", format!("{}: {}", engine.acceleration, engine.why));
     line("image", status.image.as_ref().map_or_else(|| "none".to_owned(), image));
-    line("limits", format!("{} cpus, {} MiB", status.limits.cpus, status.limits.memory_mib));
+    let cpus = status.limits.cpus;
+    line("limits", format!("{cpus} cpu{}, {} MiB", if cpus == 1 { "" } else { "s" }, status.limits.memory_mib));
     let local = &status.network.allow_hosts;
     let local = if local.is_empty() { String::new() } else { format!(", and {} here", local.join(", ")) };
     line("network", format!("public addresses{local}"));

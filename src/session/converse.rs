@@ -9,6 +9,7 @@ use crate::host::Host;
 use crate::net;
 use crate::plan::Plan;
 use crate::profile;
+use nix::sys::signal::Signal;
 use std::fs::File;
 use std::net::SocketAddr;
 use std::os::unix::ffi::OsStrExt;
@@ -52,6 +53,7 @@ pub(super) async fn run(
                 }
                 frame => talk.hear(frame).await?,
             },
+            () = talk.hung_up() => return Ok(Exit::Signal(Signal::SIGHUP as i32)),
             Some(event) = events.recv() => {
                 if let (Event::Child, Some(gone)) = (&event, processes.gone()) {
                     return Err(lost(gone));

@@ -28,14 +28,9 @@ fn ask(world: &World, shell: &str, dir: &Path) -> Done {
         "zsh" => (". \"$HOOK\"; ".into(), &["-f", "-c"]),
         _ => (". \"$HOOK\"; ".into(), &["--norc", "-c"]),
     };
-    // fish has no \" inside single quotes, so the words come as a file's.
-    let words = match shell {
-        "fish" => ARGS.replace(r#""q'\"""#, r#""q'\"""#),
-        _ => ARGS.to_owned(),
-    };
     let program = if shell == "shim" { "sh" } else { shell };
     let mut command = world.command(program);
-    command.args(flags).arg(format!("{load}claude {words}")).env("HOOK", hook).current_dir(dir);
+    command.args(flags).arg(format!("{load}claude {ARGS}")).env("HOOK", hook).current_dir(dir);
     if shell == "shim" {
         let shims = world.state().join("shims");
         command.env("PATH", format!("{}:{}:/usr/bin:/bin", shims.display(), world.path("bin").display()));

@@ -32,7 +32,7 @@ fn every_forwarded_signal_reaches_a_trap() {
 
 #[test]
 fn one_that_comes_before_the_command_ends_the_run() {
-    let world = World::new(Who::nth(0));
+    let world = World::new(Who::nth(1));
     let mut live = {
         use crate::support::Limited;
         world.vm(&["sh", "-c", "touch began; sleep 100"]).live()

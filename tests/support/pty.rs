@@ -31,6 +31,9 @@ pub(crate) struct Typist {
     steps: usize,
 }
 
+/// What the shell prints when it waits for a line. (Root's dash takes none from its environment.)
+pub(crate) const PROMPT: &str = "at your service: ";
+
 /// A terminal's settings, to compare.
 pub(crate) type Settings = (u32, u32, u32, u32, Vec<u8>);
 
@@ -38,9 +41,13 @@ impl Typist {
     /// A shell in the world's project, on a terminal of 40 by 100.
     pub(crate) fn new(world: &World) -> Typist {
         let mut command = world.command("dash");
-        command.arg("-i").env("PS1", "$ ").env("ENV", "").env("V", world.path("opt/bin/vmclaude-container"));
+        command.arg("-i").env("ENV", "").env("V", world.path("opt/bin/vmclaude-container"));
         let size = Winsize { ws_row: 40, ws_col: 100, ws_xpixel: 0, ws_ypixel: 0 };
         let pty = openpty(Some(&size), None).expect("a terminal");
+        for fd in [&pty.master, &pty.slave] {
+            // Or the shell itself would hold the window open.
+            nix::fcntl::fcntl(fd, nix::fcntl::FcntlArg::F_SETFD(nix::fcntl::FdFlag::FD_CLOEXEC)).expect("fcntl");
+        }
         let (uid, gid) = world.who.ids();
         nix::unistd::fchown(&pty.slave, Some(uid.into()), Some(gid.into())).expect("chown");
         let end = |fd: &OwnedFd| Stdio::from(fd.try_clone().expect("dup"));
@@ -59,7 +66,10 @@ impl Typist {
         let screen = Arc::new((Mutex::new(String::new()), Condvar::new()));
         let closed = Arc::new(AtomicBool::new(false));
         let reader = show(keys.try_clone().expect("dup"), Arc::clone(&screen), Arc::clone(&closed));
-        Typist { keys: Some(keys), child, screen, closed, reader: Some(reader), seen: 0, steps: 0 }
+        let mut typist = Typist { keys: Some(keys), child, screen, closed, reader: Some(reader), seen: 0, steps: 0 };
+        typist.keys("PS1='at your ser''vice: '\n");
+        typist.wait(PROMPT);
+        typist
     }
 
     fn master(&self) -> &File {
