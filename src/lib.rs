@@ -7,6 +7,7 @@ pub mod error;
 pub mod exit;
 pub mod files;
 pub mod host;
+pub mod profile;
 // 1: decisions, pure
 pub mod plan;
 pub mod settings;

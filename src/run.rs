@@ -1,8 +1,8 @@
 //! One invocation, top to bottom.
 
 use crate::cli::args::RunFlags;
-use crate::engine::launch::Launch;
-use crate::engine::qemu::{self, Accel, Files, Machine};
+use crate::engine::launch::{Launch, Warm};
+use crate::engine::qemu::{self, Accel, Files, Life, Machine};
 use crate::engine::share;
 use crate::enrollment::{self, Project};
 use crate::error::{Context, Failure, Result};
@@ -11,8 +11,9 @@ use crate::files;
 use crate::host::Host;
 use crate::image::store;
 use crate::plan::{Identity, Place, Plan};
+use crate::profile;
 use crate::report;
-use crate::session::{self, trial};
+use crate::session::{self, template, trial};
 use crate::settings::{self, Settings};
 use std::ffi::OsString;
 use std::fs::File;
@@ -35,6 +36,7 @@ pub fn claude(host: &Host, flags: &RunFlags, args: Vec<OsString>) -> Result<Exit
 /// # Errors
 /// When the directory must not be shown to a VM (78), or the VM cannot be started or was lost (125).
 pub fn command(host: &Host, flags: &RunFlags, argv: Vec<OsString>) -> Result<Exit> {
+    profile::mark("start");
     let settings = settings::load(host)?;
     let project = enrollment::project_or_here(host)?;
     // Held to the end: while it is open, its inode cannot become another directory's.
@@ -45,7 +47,8 @@ pub fn command(host: &Host, flags: &RunFlags, argv: Vec<OsString>) -> Result<Exi
     let known = trial::known(host, &qemu).map(|c| c.accel);
     if flags.dry_run {
         // Without a trial boot the answer is the hope.
-        let launch = launch(host, &plan, &qemu, &image, known.unwrap_or(Accel::Kvm));
+        let machine = machine(host, &qemu, &image, known.unwrap_or(Accel::Kvm));
+        let launch = launch(host, &settings, &plan, &machine)?;
         report::data(&report::plan::text(&plan, &launch))?;
         return Ok(Exit::OK);
     }
@@ -54,7 +57,20 @@ pub fn command(host: &Host, flags: &RunFlags, argv: Vec<OsString>) -> Result<Exi
         None => try_kvm(host, &qemu, &image)?,
     };
     files::private_dir(&host.dirs.guest_home)?;
-    session::run(host, &plan, &launch(host, &plan, &qemu, &image, accel))
+    let machine = machine(host, &qemu, &image, accel);
+    let launch = launch(host, &settings, &plan, &machine)?;
+    profile::mark("planned");
+    let outcome = session::run(host, &plan, &launch);
+    if outcome.is_ok() && launch.warm.is_some_and(|warm| template::is_wanted(&warm.template)) {
+        // The next run will be glad of it; this one is over and does not care.
+        if let Err(e) = template::make_aside(host, &machine, &plan.limits) {
+            tracing::warn!("{e}");
+        }
+    }
+    if host.var("VMCLAUDE_PROFILE") == Some("1") {
+        report::phases(&profile::phases());
+    }
+    outcome
 }
 
 /// The project with the identity of what was opened, which the share checks again.
@@ -62,6 +78,20 @@ fn place(project: &Project, root: &File) -> Result<Place> {
     let meta = root.metadata().what(|| format!("cannot look at {}", project.root.display()))?;
     let identity = Some(Identity { dev: meta.dev(), ino: meta.ino() });
     Ok(Place { root: project.root.clone(), rest: project.rest.clone(), identity })
+}
+
+/// Has the template made of the machine that runs will use, aside, where it is known what that is.
+///
+/// # Errors
+/// When there is no QEMU or no image, or the maker cannot be started.
+pub fn make_template(host: &Host, settings: &Settings) -> Result<()> {
+    let (qemu, image) = (qemu(settings)?, image_files(host)?);
+    let Some(choice) = trial::known(host, &qemu).filter(|_| settings.warm_start) else { return Ok(()) };
+    let machine = machine(host, &qemu, &image, choice.accel);
+    match template::is_wanted(&template::path(host, &machine, &settings.limits)?) {
+        true => template::make_aside(host, &machine, &settings.limits),
+        false => Ok(()),
+    }
 }
 
 fn plan(host: &Host, settings: &Settings, flags: &RunFlags, place: Place, argv: Vec<OsString>) -> Plan {
@@ -77,10 +107,20 @@ fn try_kvm(host: &Host, qemu: &Path, image: &Files) -> Result<Accel> {
     Ok(choice.accel)
 }
 
-fn launch(host: &Host, plan: &Plan, qemu: &Path, image: &Files, accel: Accel) -> Launch {
-    let machine = Machine { qemu: qemu.to_path_buf(), accel, cores: host.cores, files: image.clone() };
+fn machine(host: &Host, qemu: &Path, image: &Files, accel: Accel) -> Machine {
+    Machine { qemu: qemu.to_path_buf(), accel, cores: host.cores, files: image.clone() }
+}
+
+fn launch(host: &Host, settings: &Settings, plan: &Plan, machine: &Machine) -> Result<Launch> {
     let share = share::program(&host.exe, plan);
-    Launch { machine: qemu::program(&machine, &plan.limits, share.is_some()), share }
+    let program = |life| qemu::program(machine, &plan.limits, life);
+    let wanted = settings.warm_start && share.is_some();
+    let warm = wanted.then(|| template::path(host, machine, &plan.limits)).transpose()?;
+    Ok(Launch {
+        machine: program(if share.is_some() { Life::Boot } else { Life::Trial }),
+        warm: warm.map(|template| Warm { template, machine: program(Life::Copy) }),
+        share,
+    })
 }
 
 /// QEMU's program file.

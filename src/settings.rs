@@ -1,4 +1,4 @@
-//! The user's settings: `config.toml` on the host, and two environment variables above it.
+//! The user's settings: `config.toml` on the host, and three environment variables above it.
 
 use crate::error::{Failure, Result};
 use crate::files::quoted;
@@ -15,6 +15,7 @@ struct File {
     memory: Option<String>,
     cpus: Option<u32>,
     qemu: Option<PathBuf>,
+    warm_start: Option<bool>,
     image: Image,
     network: Network,
     env: Env,
@@ -45,6 +46,8 @@ pub struct Settings {
     pub limits: Limits,
     /// QEMU's program file, where it is not in the usual places.
     pub qemu: Option<PathBuf>,
+    /// Whether machines are copied from templates, and templates made.
+    pub warm_start: bool,
     /// Debian packages to add to the image.
     pub packages: Vec<String>,
     /// Local addresses that every VM may reach.
@@ -94,6 +97,10 @@ fn resolve(file: File, host: &Host) -> Result<Settings> {
     Ok(Settings {
         limits,
         qemu: file.qemu,
+        warm_start: match host.var("VMCLAUDE_WARM_START") {
+            Some(text) => text != "0",
+            None => file.warm_start.unwrap_or(true),
+        },
         packages: file.image.packages,
         allow_hosts: file.network.allow_hosts,
         env: file.env.pass,

@@ -6,17 +6,22 @@ use crate::exit::Exit;
 use crate::host::Host;
 use crate::image::{self, Image, store};
 use crate::report;
+use crate::settings::Settings;
 
-/// Builds, lists or removes images. `packages`: what the configuration adds to the guest.
+/// Builds, lists or removes images.
 ///
 /// # Errors
 /// The builder's and the store's.
-pub(super) fn run(host: &Host, verb: &ImageVerb, packages: &[String]) -> Result<Exit> {
+pub(super) fn run(host: &Host, verb: &ImageVerb, settings: &Settings) -> Result<Exit> {
     match verb {
         ImageVerb::Build(b) => {
-            let request = image::Request { claude: b.claude.as_deref(), fresh: b.fresh, packages };
+            let request = image::Request { claude: b.claude.as_deref(), fresh: b.fresh, packages: &settings.packages };
             let image = image::build(host, request)?;
             report::note(&format!("the current image is {}", describe(&image)));
+            // A convenience: the image is built, and without a template machines boot.
+            if let Err(e) = crate::run::make_template(host, settings) {
+                tracing::warn!("{e}");
+            }
         }
         ImageVerb::List(output) => list(host, output.json)?,
         ImageVerb::Rm(rm) => remove(host, rm)?,

@@ -20,6 +20,7 @@ use crate::error::Failure;
 use crate::error::Result;
 use crate::exit::{Exit, USAGE};
 use crate::host::{Host, Name};
+use crate::session::template;
 use crate::{report, settings};
 use args::{Container, Verb, Vmclaude};
 use clap::{CommandFactory, Parser};
@@ -44,6 +45,9 @@ pub fn run(host: &Host) -> Result<Exit> {
             Ok(c) => crate::run::command(host, &c.flags, c.command),
             Err(exit) => Ok(exit),
         },
+        Name::Vmclaude if host.args.first().is_some_and(|word| word == template::VERB) => {
+            template::make(host).map(|()| Exit::OK)
+        }
         Name::Vmclaude if is_verb(host.args.first()) => match parse::<Vmclaude>("vmclaude", &host.args)? {
             Ok(v) => verb(host, v.verb),
             Err(exit) => Ok(exit),
@@ -68,7 +72,7 @@ fn verb(host: &Host, verb: Verb) -> Result<Exit> {
         Verb::Prune => prune::run(host),
         Verb::Host(words) => self::host::run(host, &words),
         #[cfg(target_os = "linux")]
-        Verb::Image(words) => image::run(host, &words.verb, &settings::load(host)?.packages),
+        Verb::Image(words) => image::run(host, &words.verb, &settings::load(host)?),
         #[cfg(not(target_os = "linux"))]
         Verb::Image(_) => Err(Failure::new("cannot handle images").because("Apple's container is not supported yet")),
     }

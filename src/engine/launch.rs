@@ -12,7 +12,18 @@ pub const FIRST_FD: i32 = 200;
 pub struct Launch {
     /// Serves the plan's directories; `None` where there are none.
     pub share: Option<Program>,
-    /// The virtual machine.
+    /// The virtual machine, from power-on.
+    pub machine: Program,
+    /// How to come by a copy of a saved machine instead; `None`: not wanted.
+    pub warm: Option<Warm>,
+}
+
+/// A faster way to the same machine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Warm {
+    /// The template: a saved machine in a file, which may not be there yet.
+    pub template: PathBuf,
+    /// The virtual machine, from the template.
     pub machine: Program,
 }
 
@@ -47,6 +58,10 @@ pub enum Source {
     Wire,
     /// A file, opened for reading only.
     File(PathBuf),
+    /// The machine's memory: so many MiB, in a file without a name.
+    Memory(u64),
+    /// The connection by which the machine's program is controlled.
+    Control,
     /// A private copy of this sparse file, for reading and writing, without a name: it vanishes with the process.
     Scratch(PathBuf),
     /// A directory by itself, without the right to read it; it must still be the one that was decided upon.

@@ -3,7 +3,7 @@
 use crate::error::{Failure, Result};
 
 /// Processors and memory of one VM.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Limits {
     /// Virtual processors; `None`: as many as suit the accelerator.
     pub cpus: Option<u32>,

@@ -18,6 +18,16 @@ pub fn note(text: &str) {
     let _ = writeln!(std::io::stderr(), "vmclaude: {text}");
 }
 
+/// The phases of a run and when they were reached, in milliseconds: since the start, and since the one before.
+pub fn phases(phases: &[(&str, std::time::Duration)]) {
+    let mut before = 0.0;
+    for (phase, since) in phases {
+        let now = since.as_secs_f64() * 1e3;
+        let _ = writeln!(std::io::stderr(), "{now:9.1} {:+9.1}  {phase}", now - before);
+        before = now;
+    }
+}
+
 /// Data on stdout, as it is.
 ///
 /// # Errors

@@ -33,6 +33,10 @@ pub fn text(plan: &Plan, launch: &Launch) -> String {
         out.push('\n');
         process(&mut out, program);
     }
+    if let Some(warm) = &launch.warm {
+        let _ = writeln!(out, "\nor, while there is {}:", quoted(&warm.template));
+        process(&mut out, &warm.machine);
+    }
     out
 }
 
@@ -50,6 +54,8 @@ fn process(out: &mut String, program: &Program) {
             Source::File(path) => quoted(path),
             Source::Scratch(path) => format!("a private copy of {}", quoted(path)),
             Source::Dir(path, _) => format!("the directory {}", quoted(path)),
+            Source::Memory(mib) => format!("{mib} MiB of memory"),
+            Source::Control => "the control connection".to_owned(),
             Source::RunDir => "the session's directory".to_owned(),
             Source::ShareListener => "the share's socket".to_owned(),
         };

@@ -27,6 +27,20 @@ pub(crate) struct Handles<'a> {
     pub(crate) wire: Option<BorrowedFd<'a>>,
     /// The socket on which the share is served.
     pub(crate) share: Option<BorrowedFd<'a>>,
+    /// The far end of the control connection.
+    pub(crate) control: Option<BorrowedFd<'a>>,
+    /// The machine's memory; without it, new memory is made.
+    pub(crate) memory: Option<BorrowedFd<'a>>,
+    /// The scratch disk; without it, a copy of the image's is made.
+    pub(crate) scratch: Option<BorrowedFd<'a>>,
+}
+
+impl<'a> Handles<'a> {
+    /// The session's directory and nothing else.
+    pub(crate) fn of(run_dir: &'a Path) -> Handles<'a> {
+        let none = None;
+        Handles { run_dir, wire: none, share: none, control: none, memory: none, scratch: none }
+    }
 }
 
 /// A running process; killed when dropped.
@@ -91,7 +105,15 @@ fn place(n: usize, source: &Source, handles: &Handles<'_>) -> Result<OwnedFd> {
         Source::RunDir => duplicate(open(handles.run_dir)?.as_fd(), number),
         Source::Dir(path, identity) => duplicate(directory(path, *identity)?.as_fd(), number),
         Source::File(path) => duplicate(open(path)?.as_fd(), number),
-        Source::Scratch(template) => duplicate(scratch::copy(template, handles.run_dir)?.as_fd(), number),
+        Source::Control => duplicate(handles.control.ok_or_else(fail)?, number),
+        Source::Memory(mib) => match handles.memory {
+            Some(memory) => duplicate(memory, number),
+            None => duplicate(scratch::memory(*mib)?.as_fd(), number),
+        },
+        Source::Scratch(template) => match handles.scratch {
+            Some(scratch) => duplicate(scratch, number),
+            None => duplicate(scratch::copy(template, handles.run_dir)?.as_fd(), number),
+        },
     };
     let placed = placed.what(|| "cannot pass on a descriptor")?;
     match placed.as_raw_fd() == number {

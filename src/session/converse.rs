@@ -8,6 +8,7 @@ use crate::exit::{Exit, NOT_EXECUTABLE, NOT_FOUND};
 use crate::host::Host;
 use crate::net;
 use crate::plan::Plan;
+use crate::profile;
 use nix::sys::signal::Signal;
 use std::fs::File;
 use std::net::SocketAddr;
@@ -28,24 +29,24 @@ pub(super) async fn run(
     host: &Host,
     plan: &Plan,
     processes: &mut Processes,
-    near: UnixStream,
+    wire: Wire,
     mut events: mpsc::UnboundedReceiver<Event>,
 ) -> Result<Exit> {
-    let wire = tokio::select! {
-        wire = connect(near) => wire?,
-        signal = signals::deadly(&mut events) => return Ok(Exit::Signal(signal as i32)),
-    };
     let (from_guest, to_guest) = split(wire.open(&Open::Control).map_err(lost)?);
     tokio::spawn(serve_dials(wire.clone(), plan.allow_hosts.clone()));
     let mut talk = Talk::new(wire, to_guest, host.tty);
     let start = start_message(host, plan, &talk)?;
     talk.send(&ToGuest::Start(Box::new(start))).await?;
+    profile::mark("the guest knows what to run");
     talk.open_streams()?;
     let mut frames = frames(from_guest);
     let ended = loop {
         tokio::select! {
             Some(frame) = frames.recv() => match frame? {
-                ToHost::Exit(ended) => break ended,
+                ToHost::Exit(ended) => {
+                    profile::mark("the command has ended");
+                    break ended;
+                }
                 ToHost::Failed(why) => {
                     let _ = talk.send(&ToGuest::ExitAck).await;
                     return Err(Failure::new("the guest could not do it").because(why.escape_debug()));
@@ -68,7 +69,7 @@ pub(super) async fn run(
 }
 
 /// Waits for the guest's hello and starts moving the wire's bytes.
-async fn connect(near: UnixStream) -> Result<Wire> {
+pub(super) async fn connect(near: UnixStream) -> Result<Wire> {
     near.set_nonblocking(true).what(|| "cannot prepare the wire")?;
     let mut near = tokio::net::UnixStream::from_std(near).what(|| "cannot prepare the wire")?;
     let version = tokio::time::timeout(HELLO_LIMIT, greet(&mut near)).await;

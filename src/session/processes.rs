@@ -1,7 +1,8 @@
 //! The processes of a session: started in order, killed together.
 
 use super::child::{self, Handles, Running};
-use crate::engine::launch::{FIRST_FD, Launch, Program};
+use super::template::{self, Copy, Template};
+use crate::engine::launch::{FIRST_FD, Launch, Warm};
 use crate::engine::qemu::SHARE_SOCKET;
 use crate::error::{Context, Result};
 use crate::plan::Plan;
@@ -10,6 +11,7 @@ use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::process::Stdio;
+use tokio::sync::oneshot;
 
 /// What runs for this session. All of it is killed when dropped.
 pub(super) struct Processes {
@@ -17,14 +19,37 @@ pub(super) struct Processes {
     share: Option<Running>,
 }
 
+/// Where a machine that was just started is reached.
+pub(super) struct Reach {
+    /// The near end of its wire.
+    pub(super) wire: UnixStream,
+    /// Says when a copy runs and has its share; `None`: this one boots, and says so by its hello.
+    pub(super) ready: Option<oneshot::Receiver<Result<()>>>,
+}
+
 impl Processes {
-    /// Starts everything; the stream is the near end of the wire.
-    pub(super) fn start(plan: &Plan, launch: &Launch, dir: &Path) -> Result<(Processes, UnixStream)> {
-        let share = launch.share.as_ref().map(|program| start_share(plan, program, dir)).transpose()?;
-        let (near, far) = UnixStream::pair().what(|| "cannot make the wire")?;
-        let handles = Handles { run_dir: dir, wire: Some(far.as_fd()), share: None };
+    /// Starts everything, the machine from power-on.
+    pub(super) fn boot(plan: &Plan, launch: &Launch, dir: &Path) -> Result<(Processes, Reach)> {
+        let listener = launch.share.as_ref().map(|_| listen(dir)).transpose()?;
+        let (wire, far) = UnixStream::pair().what(|| "cannot make the wire")?;
+        let handles = Handles { wire: Some(far.as_fd()), ..Handles::of(dir) };
         let machine = child::start(&launch.machine, &handles, "machine.log", Stdio::null())?;
-        Ok((Processes { machine, share }, near))
+        let share = start_share(plan, launch, listener.as_ref(), dir)?;
+        Ok((Processes { machine, share }, Reach { wire, ready: None }))
+    }
+
+    /// Starts everything, the machine as a copy.
+    pub(super) fn copy(
+        plan: &Plan,
+        launch: &Launch,
+        warm: &Warm,
+        template: Template,
+        dir: &Path,
+    ) -> Result<(Processes, Reach)> {
+        let listener = launch.share.as_ref().map(|_| listen(dir)).transpose()?;
+        let Copy { machine, wire, ready } = template::start(warm, template, dir)?;
+        let share = start_share(plan, launch, listener.as_ref(), dir)?;
+        Ok((Processes { machine, share }, Reach { wire, ready: Some(ready) }))
     }
 
     /// The process that should not have ended and has.
@@ -54,17 +79,25 @@ impl Drop for Processes {
 }
 
 /// The share listens before its server runs and before the machine connects: nobody waits for a socket to appear.
-fn start_share(plan: &Plan, program: &Program, dir: &Path) -> Result<Running> {
+fn listen(dir: &Path) -> Result<UnixListener> {
     let what = || "cannot offer the share";
     let opened = File::open(dir).what(what)?;
     // A path through the descriptor, because a socket's own path may have 107 bytes only.
     let path = format!("/proc/self/fd/{}/{SHARE_SOCKET}", opened.as_raw_fd());
-    let listener = UnixListener::bind(path).what(what)?;
-    let handles = Handles { run_dir: dir, wire: None, share: Some(listener.as_fd()) };
+    // There when a copy was tried before in this session.
+    let _ = std::fs::remove_file(dir.join(SHARE_SOCKET));
+    UnixListener::bind(path).what(what)
+}
+
+/// The machine takes longer to start, so this comes behind it.
+fn start_share(plan: &Plan, launch: &Launch, listener: Option<&UnixListener>, dir: &Path) -> Result<Option<Running>> {
+    let (Some(program), Some(listener)) = (&launch.share, listener) else { return Ok(None) };
+    let what = || "cannot offer the share";
+    let handles = Handles { share: Some(listener.as_fd()), ..Handles::of(dir) };
     let (read, write) = std::io::pipe().what(what)?;
     let server = child::start(program, &handles, "share.log", Stdio::from(read))?;
     let dirs: Vec<i32> = (FIRST_FD + 1..).take(plan.mounts.len()).collect();
     let config = crate::share::Config::new(plan, &dirs, FIRST_FD, std::process::id())?;
     serde_json::to_writer(write, &config).what(what)?;
-    Ok(server)
+    Ok(Some(server))
 }

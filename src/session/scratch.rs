@@ -1,4 +1,4 @@
-//! The VM's scratch disk: a sparse private copy without a name.
+//! The VM's memory and its scratch disk: sparse, private, without a name.
 
 use crate::error::{Context, Result};
 use nix::unistd::Whence;
@@ -16,8 +16,24 @@ pub(crate) fn copy(template: &Path, dir: &Path) -> Result<File> {
     Ok(to)
 }
 
+/// Memory for a machine: a file of so many MiB that exists nowhere and takes up what is written to it.
 #[cfg(target_os = "linux")]
-fn nameless(dir: &Path) -> Result<File> {
+pub(crate) fn memory(mib: u64) -> Result<File> {
+    use nix::sys::memfd::{MFdFlags, memfd_create};
+    let what = || "cannot make the machine's memory";
+    let file = File::from(memfd_create(c"vmclaude", MFdFlags::MFD_CLOEXEC).what(what)?);
+    file.set_len(mib << 20).what(what)?;
+    Ok(file)
+}
+
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn memory(_: u64) -> Result<File> {
+    Err(crate::error::Failure::new("cannot make the machine's memory").because("QEMU is not used here"))
+}
+
+/// A file for reading and writing in `dir` that has no name.
+#[cfg(target_os = "linux")]
+pub(crate) fn nameless(dir: &Path) -> Result<File> {
     let mut options = File::options();
     options.read(true).write(true).mode(0o600).custom_flags(nix::libc::O_TMPFILE);
     options
@@ -27,7 +43,7 @@ fn nameless(dir: &Path) -> Result<File> {
 }
 
 #[cfg(not(target_os = "linux"))]
-fn nameless(dir: &Path) -> Result<File> {
+pub(crate) fn nameless(dir: &Path) -> Result<File> {
     tempfile::tempfile_in(dir).what(|| format!("cannot make a file in {}", dir.display()))
 }
 

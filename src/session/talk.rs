@@ -6,6 +6,7 @@ use super::stdio::{self, Keys};
 use super::{relay, tty};
 use crate::error::{Context, Result};
 use crate::exit::Exit;
+use crate::profile;
 use nix::sys::signal::Signal;
 use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
@@ -117,6 +118,7 @@ impl Talk {
     pub(super) async fn hear(&mut self, frame: ToHost) -> Result<()> {
         match frame {
             ToHost::Started => {
+                profile::mark("the command runs");
                 self.started = true;
                 self.take_terminal()
             }

@@ -3,7 +3,7 @@
 use super::child::{self, Handles};
 use super::record::{self, Record};
 use crate::engine::qemu::accel::{Choice, Device, Trial, choose};
-use crate::engine::qemu::{self, Accel, Files, Machine};
+use crate::engine::qemu::{self, Accel, Files, Life, Machine};
 use crate::error::{Context, Result};
 use crate::files;
 use crate::host::Host;
@@ -70,10 +70,10 @@ fn about(qemu: &Path) -> String {
 /// Boots up to the supervisor's hello; the inner error says in words how that failed.
 fn boot(host: &Host, qemu: &Path, files: &Files) -> Result<std::result::Result<(), String>> {
     let machine = Machine { qemu: qemu.to_path_buf(), accel: Accel::Kvm, cores: 1, files: files.clone() };
-    let program = qemu::program(&machine, &Limits { cpus: Some(1), memory: 512 }, false);
+    let program = qemu::program(&machine, &Limits { cpus: Some(1), memory: 512 }, Life::Trial);
     let record = Record::create(&host.dirs.runs(), &record::facts(Path::new("/"), "trial".as_ref()))?;
     let (mut near, far) = UnixStream::pair().what(|| "cannot make the wire")?;
-    let handles = Handles { run_dir: record.dir(), wire: Some(far.as_fd()), share: None };
+    let handles = Handles { wire: Some(far.as_fd()), ..Handles::of(record.dir()) };
     let mut running = child::start(&program, &handles, "machine.log", Stdio::null())?;
     drop(far);
     near.set_read_timeout(Some(LIMIT)).what(|| "cannot prepare the wire")?;

@@ -6,8 +6,8 @@ use clap::CommandFactory;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use vmclaude::cli::args::{Container, Vmclaude};
-use vmclaude::engine::launch::Launch;
-use vmclaude::engine::qemu::{self, Accel, Files, Machine};
+use vmclaude::engine::launch::{Launch, Warm};
+use vmclaude::engine::qemu::{self, Accel, Files, Life, Machine};
 use vmclaude::engine::share;
 use vmclaude::plan::{Identity, Limits, Mount, Plan, User, mounts};
 use vmclaude::report;
@@ -59,7 +59,10 @@ fn launch(plan: &Plan, accel: Accel) -> Launch {
     };
     let machine = Machine { qemu: "/usr/bin/qemu-system-x86_64".into(), accel, cores: 8, files };
     let share = share::program(Path::new("/usr/bin/vmclaude"), plan);
-    Launch { machine: qemu::program(&machine, &plan.limits, share.is_some()), share }
+    let program = |life| qemu::program(&machine, &plan.limits, life);
+    let template = "/home/ann/.cache/vmclaude/templates/0123456789abcdef".into();
+    let warm = share.is_some().then(|| Warm { template, machine: program(Life::Copy) });
+    Launch { machine: program(if share.is_some() { Life::Boot } else { Life::Trial }), warm, share }
 }
 
 #[test]

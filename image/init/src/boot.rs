@@ -1,5 +1,6 @@
 //! From the kernel's hand-over to a usable root, before the host has said anything: nothing here depends on a user.
 
+use crate::setup;
 use crate::sys::{at, load_module, loopback_up, make_dir, mount_on};
 use nix::mount::MsFlags;
 use std::fs::File;
@@ -27,13 +28,13 @@ const LATE: [(&str, &str, MsFlags, &str); 4] = [
     ("cgroup2", "/sys/fs/cgroup", MsFlags::MS_NOSUID.union(MsFlags::MS_NODEV).union(MsFlags::MS_NOEXEC), ""),
 ];
 
-/// Mounts, loads the modules, assembles the root and opens the wire.
-pub(crate) fn prepare() -> io::Result<File> {
+/// Mounts, loads the modules and assembles the root.
+pub(crate) fn prepare() -> io::Result<()> {
     for (kind, target, flags, data) in EARLY {
         mount_on(kind, Path::new(target), kind, flags, data)?;
     }
     load_modules(Path::new("/modules"))?;
-    let port = File::options().read(true).write(true).custom_flags(libc::O_NONBLOCK).open(find_port()?)?;
+    std::fs::remove_dir_all("/modules")?; // It is memory.
     switch_root()?;
     for (kind, target, flags, data) in LATE {
         mount_on(kind, Path::new(target), kind, flags, data)?;
@@ -47,7 +48,12 @@ pub(crate) fn prepare() -> io::Result<File> {
         symlink(target, Path::new("/dev").join(name))?;
     }
     loopback_up()?;
-    Ok(port)
+    setup::prepare()
+}
+
+/// Opens the wire. The host sees it, and takes it for the word that everything before it is done.
+pub(crate) fn open_wire() -> io::Result<File> {
+    File::options().read(true).write(true).custom_flags(libc::O_NONBLOCK).open(find_port()?)
 }
 
 /// Loads what `list` names, in its order.
@@ -75,7 +81,8 @@ fn find_port() -> io::Result<PathBuf> {
 fn switch_root() -> io::Result<()> {
     let path = Path::new;
     mount_on("/dev/vda", path("/base"), "erofs", MsFlags::MS_RDONLY, "")?;
-    mount_on("/dev/vdc", path("/scratch"), "ext4", MsFlags::MS_NOATIME, "")?;
+    // The disk reads as zeroes where nothing was written, so its inode tables need no zeroing in the background.
+    mount_on("/dev/vdc", path("/scratch"), "ext4", MsFlags::MS_NOATIME, "noinit_itable")?;
     make_dir(path("/scratch/upper"))?;
     make_dir(path("/scratch/work"))?;
     mount_on("overlay", path("/root"), "overlay", NO, "lowerdir=/base,upperdir=/scratch/upper,workdir=/scratch/work")?;

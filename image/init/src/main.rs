@@ -11,6 +11,7 @@ mod relay;
 mod session;
 mod setup;
 mod sys;
+mod template;
 
 use nix::errno::Errno;
 use nix::sys::wait::{WaitStatus, waitpid};
@@ -30,7 +31,11 @@ fn main() -> ExitCode {
 /// PID 1 prepares, and then only waits: the kernel does not let a job be stopped whose parent is PID 1, so the parent of
 /// the command is a process of its own, which also takes in the orphans.
 fn run() -> std::io::Result<()> {
-    let port = boot::prepare()?;
+    boot::prepare()?;
+    if template::wanted() {
+        template::settle();
+    }
+    let port = boot::open_wire()?;
     // SAFETY: there is one thread, so the child may do whatever it likes.
     match unsafe { fork() }? {
         ForkResult::Parent { child } => {

@@ -13,11 +13,12 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncRead, ReadHalf, WriteHalf, split};
+use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
-use vmclaude_init::wire::mux::{Side, Stream, Wire, greet};
+use vmclaude_init::wire::mux::{Side, Stream, Wire, answer};
 use vmclaude_init::wire::proto::{self, Ended, MAX_TO_GUEST, Open, Reach, Start, Target, ToGuest, ToHost};
 
 /// Where the guest's HTTP proxy listens; the host puts it into the environment.
@@ -29,20 +30,22 @@ const LOOK: Duration = Duration::from_millis(200);
 /// Speaks the wire until the exit is acknowledged or the host is gone.
 pub(crate) async fn serve(port: File) -> io::Result<()> {
     let mut port = Async::new(port)?;
+    let door = proxy::listen(PROXY)?;
     // Whether the versions fit is for the host to say: it can explain it to somebody.
-    greet(&mut port).await?;
+    answer(&mut port).await?;
     let wire = Wire::new(Side::Guest);
     tokio::select! {
         gone = wire.drive(port) => gone,
-        done = session(&wire) => done,
+        done = session(&wire, door) => done,
     }
 }
 
-async fn session(wire: &Wire) -> io::Result<()> {
+async fn session(wire: &Wire, door: TcpListener) -> io::Result<()> {
     let (Open::Control, control) = wire.accept().await? else { return Err(unexpected("a stream before control")) };
     let (from_host, mut to_host) = split(control);
     let mut frames = frames(from_host);
     let Some(ToGuest::Start(start)) = frames.recv().await else { return Err(unexpected("no start")) };
+    tokio::spawn(proxy::serve(door, wire.clone()));
     let last = match run(wire, &start, &mut frames, &mut to_host).await {
         Ok(ended) => ToHost::Exit(ended),
         Err(e) => ToHost::Failed(e.to_string()),
@@ -115,9 +118,8 @@ async fn run(
     Ok(ended)
 }
 
-/// The guest's ways out: the proxy, and the ports that lead to local addresses of the host.
+/// The guest's ways out beside the proxy: the ports that lead to local addresses of the host.
 fn open_doors(wire: &Wire, start: &Start) -> io::Result<()> {
-    tokio::spawn(proxy::serve(proxy::listen(PROXY)?, wire.clone()));
     for (addr, port) in &start.forwards {
         let door = if addr.is_ipv6() { IpAddr::from(Ipv6Addr::LOCALHOST) } else { Ipv4Addr::LOCALHOST.into() };
         let door = proxy::listen((door, *port).into()).map_err(|e| io::Error::other(format!("port {port}: {e}")))?;

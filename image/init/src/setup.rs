@@ -1,6 +1,7 @@
 //! What the host's start message asks for: clock, entropy, share, user, links.
 
 use crate::sys::{at, make_dir, mount_on, reseed};
+use nix::errno::Errno;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sys::time::TimeSpec;
 use nix::time::{ClockId, clock_settime};
@@ -9,24 +10,39 @@ use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 use vmclaude_init::wire::proto::Start;
 
 /// The name under which the host's share is offered.
 const SHARE: &str = "vmclaude";
 /// The guest's user.
 const USER: &str = "claude";
+/// Where the project is.
+const WORKSPACE: &str = "/workspace";
 /// The guest user's home.
 const HOME: &str = "/home/claude";
 
-/// Does all of it, or says what could not be done.
-pub(crate) fn apply(start: &Start) -> io::Result<()> {
-    let (seconds, nanos) = start.now;
-    clock_settime(ClockId::CLOCK_REALTIME, TimeSpec::new(seconds as _, i64::from(nanos)))?;
-    reseed(&start.seed)?;
+/// The ids that the user most often has: the first user's of a Debian system, and those that stand for the host's root.
+const USUAL: (u32, u32) = (1000, 1000);
+
+/// What is the same in every session, or nearly always; done before the host says anything.
+pub(crate) fn prepare() -> io::Result<()> {
     nix::unistd::sethostname("vmclaude")?;
     write("/etc/hostname", "vmclaude\n")?;
     write("/etc/hosts", "127.0.0.1 localhost vmclaude\n::1 localhost\n")?;
-    add_user(start.user)?;
+    make_dir(Path::new(WORKSPACE))?;
+    add_user(USUAL)
+}
+
+/// Does all that the host asks for, or says what could not be done. The seed comes first: this machine may be one of
+/// many copies, and nothing may draw the random numbers that the others draw.
+pub(crate) fn apply(start: &Start) -> io::Result<()> {
+    reseed(&start.seed)?;
+    let (seconds, nanos) = start.now;
+    clock_settime(ClockId::CLOCK_REALTIME, TimeSpec::new(seconds as _, i64::from(nanos)))?;
+    if start.user != USUAL {
+        add_user(start.user)?;
+    }
     bind_shares(start)?;
     start.links.iter().for_each(|(from, to)| link(path(from), path(to)));
     Ok(())
@@ -55,23 +71,38 @@ fn bind_shares(start: &Start) -> io::Result<()> {
         return Ok(());
     }
     let share = Path::new("/run/vmclaude/share");
-    mount_on(SHARE, share, "virtiofs", MsFlags::MS_NOSUID | MsFlags::MS_NODEV, "")?;
+    mount_share(share)?;
     for (tag, target, writable) in &start.binds {
-        let target = path(target);
-        make_dir(target)?;
-        mount_on_bind(&share.join(tag), target, *writable)?;
+        mount_on_bind(&share.join(tag), path(target), *writable)?;
     }
     // The binds stay; the assembled root need not be seen.
     umount2(share, MntFlags::MNT_DETACH).map_err(|e| at("cannot hide", share, e))
 }
 
+/// In a copy of a saved machine the share is plugged in while we run, and until then its name is an invalid argument: a
+/// condition with a limit, not a pause.
+fn mount_share(share: &Path) -> io::Result<()> {
+    for _ in 0..15_000 {
+        match mount_on(SHARE, share, "virtiofs", MsFlags::MS_NOSUID | MsFlags::MS_NODEV, "") {
+            Err(e) if e.kind() == io::ErrorKind::InvalidInput => std::thread::sleep(Duration::from_millis(2)),
+            done => return done,
+        }
+    }
+    Err(io::Error::new(io::ErrorKind::NotFound, "the share was not plugged in"))
+}
+
+/// What is bound is as the share was mounted, without devices and set-id; a mount point is made where there is none.
 fn mount_on_bind(source: &Path, target: &Path, writable: bool) -> io::Result<()> {
     let none: Option<&str> = None;
-    mount(Some(source), target, none, MsFlags::MS_BIND, none).map_err(|e| at("cannot bind", target, e))?;
-    let mut flags = MsFlags::MS_BIND | MsFlags::MS_REMOUNT | MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
-    if !writable {
-        flags |= MsFlags::MS_RDONLY;
+    let bind = || mount(Some(source), target, none, MsFlags::MS_BIND, none);
+    if bind() == Err(Errno::ENOENT) {
+        make_dir(target)?;
+        bind().map_err(|e| at("cannot bind", target, e))?;
     }
+    if writable {
+        return Ok(());
+    }
+    let flags = MsFlags::MS_BIND | MsFlags::MS_REMOUNT | MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_RDONLY;
     mount(none, target, none, flags, none).map_err(|e| at("cannot bind", target, e))
 }
 
@@ -90,6 +121,9 @@ fn replace_line(file: &str, name: &str, id: Option<u32>, line: &str) -> io::Resu
         let mut fields = l.split(':');
         fields.next() != Some(name) && (id.is_none() || fields.nth(1) != id.as_deref())
     };
+    if text.lines().any(|l| l == line) && text.lines().filter(|l| !other(l)).count() == 1 {
+        return Ok(()); // Writing it again would cost a copy of the file.
+    }
     let mut lines: Vec<&str> = text.lines().filter(other).collect();
     lines.push(line);
     write(file, &(lines.join("\n") + "\n"))

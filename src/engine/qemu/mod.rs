@@ -1,6 +1,7 @@
 //! QEMU on Linux: the command line as a function of the plan.
 
 pub mod accel;
+pub mod warm;
 
 use crate::engine::launch::{Program, Source};
 use crate::plan::Limits;
@@ -17,7 +18,7 @@ pub enum Accel {
 }
 
 /// Everything about this host that the command line depends on.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Machine {
     /// QEMU's program file.
     pub qemu: PathBuf,
@@ -30,7 +31,7 @@ pub struct Machine {
 }
 
 /// The files of an image.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Files {
     /// The kernel, uncompressed where it could be.
     pub kernel: PathBuf,
@@ -44,18 +45,64 @@ pub struct Files {
     pub scratch: PathBuf,
 }
 
+/// How a machine comes to life. All of them have the same processors, memory, buses and disks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Life {
+    /// From power-on, without the user's directories: to see whether it boots at all.
+    Trial,
+    /// From power-on, with the share plugged in.
+    Boot,
+    /// From power-on up to the supervisor's wait for its host, to be saved there. Nothing of a user is attached.
+    Template,
+    /// As a copy of a saved machine; the share is plugged in once it runs.
+    Copy,
+}
+
 /// The socket in the session's directory over which the share is served.
 pub const SHARE_SOCKET: &str = "share.sock";
+
+/// The device by which the guest sees the share, its name there, and its queue's length.
+const SHARE_DEVICE: &str = "vhost-user-fs-pci";
+const SHARE_TAG: &str = "vmclaude";
+const SHARE_QUEUE: u32 = 1024;
+/// Where that device is plugged in.
+const PORT: &str = "share-port";
 
 /// The kernel's command line. `quiet` and no self-tests of ciphers: start time. `panic=-1` with `-no-reboot`: a panic
 /// ends QEMU. `random.trust_cpu`: no waiting for entropy, the host seeds the guest before anything runs.
 const CMDLINE: &str = "console=ttyS0 quiet panic=-1 reboot=t cryptomgr.notests random.trust_cpu=on";
 
-/// QEMU's program and arguments for a VM with these limits; `share`: with the shared directories.
-pub fn program(machine: &Machine, limits: &Limits, share: bool) -> Program {
+/// Added for a template: the supervisor then makes itself ready to be copied (see `image/init/src/template.rs`).
+const TEMPLATE: &str = "vmclaude.template";
+
+/// QEMU's program and arguments for a VM with these limits.
+pub fn program(machine: &Machine, limits: &Limits, life: Life) -> Program {
     let mut qemu = Program { path: machine.qemu.clone(), args: Vec::new(), fds: Vec::new() };
+    let mut args = base(machine, limits);
+    args.extend(kernel(machine, life, &mut qemu));
+    args.extend(devices(machine, limits.memory, &mut qemu));
+    let mut arg = |words: &[&str]| args.extend(words.iter().map(|w| (*w).to_owned()));
+    if matches!(life, Life::Boot | Life::Copy) {
+        let run = qemu.inherit(Source::RunDir);
+        arg(&["-chardev", &format!("socket,id=share,path={run}/{SHARE_SOCKET}")]);
+    }
+    if life == Life::Boot {
+        arg(&["-device", &format!("{SHARE_DEVICE},chardev=share,tag={SHARE_TAG},queue-size={SHARE_QUEUE},bus={PORT}")]);
+    }
+    if matches!(life, Life::Template | Life::Copy) {
+        let control = qemu.inherit_fd(Source::Control);
+        arg(&["-chardev", &format!("socket,id=control,fd={control}"), "-mon", "chardev=control,mode=control"]);
+    }
+    if life == Life::Copy {
+        arg(&["-incoming", "defer"]);
+    }
+    qemu.args = args.into_iter().map(Into::into).collect();
+    qemu
+}
+
+/// Everything that names no descriptor.
+fn base(machine: &Machine, limits: &Limits) -> Vec<String> {
     let emulated = machine.accel == Accel::Tcg;
-    let memory = limits.memory;
     let mut args: Vec<String> = Vec::new();
     let mut arg = |words: &[&str]| args.extend(words.iter().map(|w| (*w).to_owned()));
     arg(&["-name", "vmclaude", "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"]);
@@ -63,17 +110,29 @@ pub fn program(machine: &Machine, limits: &Limits, share: bool) -> Program {
     // HPET and PM timer stay: without them the kernel cannot calibrate its clock under emulation.
     arg(&["-machine", "q35,usb=off,sata=off,smbus=off,i8042=off,memory-backend=ram"]);
     arg(&["-accel", if emulated { "tcg,thread=multi" } else { "kvm" }, "-cpu", if emulated { "max" } else { "host" }]);
-    arg(&["-smp", &limits.cpus_for(emulated, machine.cores).to_string(), "-m", &format!("{memory}M")]);
-    // Shared, because the share server reads and writes the guest's memory.
-    arg(&["-object", &format!("memory-backend-memfd,id=ram,size={memory}M,share=on")]);
-    arg(&["-kernel", &qemu.inherit(Source::File(machine.files.kernel.clone()))]);
-    arg(&["-initrd", &qemu.inherit(Source::File(machine.files.initrd.clone()))]);
-    arg(&["-append", CMDLINE]);
+    arg(&["-smp", &limits.cpus_for(emulated, machine.cores).to_string(), "-m", &format!("{}M", limits.memory)]);
+    args
+}
+
+fn kernel(machine: &Machine, life: Life, qemu: &mut Program) -> Vec<String> {
+    let line = if life == Life::Template { format!("{CMDLINE} {TEMPLATE}") } else { CMDLINE.to_owned() };
+    let kernel = qemu.inherit(Source::File(machine.files.kernel.clone()));
+    let initrd = qemu.inherit(Source::File(machine.files.initrd.clone()));
+    ["-kernel", &kernel, "-initrd", &initrd, "-append", &line].map(str::to_owned).to_vec()
+}
+
+/// Memory, console, wire, disks, and the port for the share: the same, in the same order, whatever the life.
+fn devices(machine: &Machine, memory: u64, qemu: &mut Program) -> Vec<String> {
+    let mut args: Vec<String> = Vec::new();
+    let mut arg = |words: &[&str]| args.extend(words.iter().map(|w| (*w).to_owned()));
+    // Shared, because the share server reads and writes the guest's memory; a file, so that a copy can be put there.
+    let ram = qemu.inherit(Source::Memory(memory));
+    arg(&["-object", &format!("memory-backend-file,id=ram,size={memory}M,share=on,mem-path={ram}")]);
     let run = qemu.inherit(Source::RunDir);
     arg(&["-serial", &format!("file:{run}/console.log")]);
     let wire = qemu.inherit_fd(Source::Wire);
     arg(&["-chardev", &format!("socket,id=wire,fd={wire}"), "-device", "virtio-serial-pci"]);
-    arg(&["-device", "virtserialport,chardev=wire,name=vmclaude.wire"]);
+    arg(&["-device", "virtserialport,chardev=wire,name=vmclaude.wire,id=wire"]);
     for (id, file) in [("base", &machine.files.base), ("claude", &machine.files.claude)] {
         let path = qemu.inherit(Source::File(file.clone()));
         arg(&[
@@ -91,10 +150,6 @@ pub fn program(machine: &Machine, limits: &Limits, share: bool) -> Program {
         ),
     ]);
     arg(&["-device", "virtio-blk-pci,drive=scratch,werror=report,rerror=report"]);
-    if share {
-        arg(&["-chardev", &format!("socket,id=share,path={run}/{SHARE_SOCKET}")]);
-        arg(&["-device", "vhost-user-fs-pci,chardev=share,tag=vmclaude,queue-size=1024"]);
-    }
-    qemu.args = args.into_iter().map(Into::into).collect();
-    qemu
+    arg(&["-device", &format!("pcie-root-port,id={PORT},chassis=1,slot=1")]);
+    args
 }

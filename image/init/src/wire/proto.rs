@@ -11,7 +11,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 /// The version of everything in this module and in [`super::mux`]. Any change to either raises it.
 pub const VERSION: u16 = 1;
 
-/// What both sides send first: eight letters, the version, and reserved zeroes.
+/// What both sides send first, the host before the guest: eight letters, the version, and reserved zeroes.
 pub const HELLO_LEN: usize = 16;
 
 /// The largest frame that the host accepts from the guest, in bytes.

@@ -20,13 +20,32 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 
-/// Exchanges hellos and says which version the other side speaks.
+/// The host's half of the greeting: it speaks first, and hears which version the guest speaks.
 ///
 /// # Errors
 /// When the stream ends or the other side says no hello.
 pub async fn greet(io: &mut (impl AsyncRead + AsyncWrite + Unpin)) -> io::Result<u16> {
+    say(io).await?;
+    hear(io).await
+}
+
+/// The guest's half: it says nothing before it was spoken to, so that a guest that waits can be saved and copied, and
+/// each copy answers its own host.
+///
+/// # Errors
+/// As [`greet`].
+pub async fn answer(io: &mut (impl AsyncRead + AsyncWrite + Unpin)) -> io::Result<u16> {
+    let version = hear(io).await?;
+    say(io).await?;
+    Ok(version)
+}
+
+async fn say(io: &mut (impl AsyncWrite + Unpin)) -> io::Result<()> {
     io.write_all(&hello()).await?;
-    io.flush().await?;
+    io.flush().await
+}
+
+async fn hear(io: &mut (impl AsyncRead + Unpin)) -> io::Result<u16> {
     let mut theirs = [0; HELLO_LEN];
     io.read_exact(&mut theirs).await?;
     version_of(&theirs)

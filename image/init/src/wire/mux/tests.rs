@@ -1,6 +1,6 @@
 use super::core::Core;
 use super::frame::{HEADER, Header, Kind, MAX_FRAME};
-use super::{Side, Wire, greet};
+use super::{Side, Wire, answer, greet};
 use crate::wire::proto::{Open, Target, encode};
 use proptest::prelude::*;
 use std::collections::HashMap;
@@ -47,7 +47,7 @@ fn pair() -> (Wire, Wire) {
 fn both_sides_greet_with_their_version() {
     run(async {
         let (mut a, mut b) = tokio::io::duplex(64);
-        let (x, y) = tokio::join!(greet(&mut a), greet(&mut b));
+        let (x, y) = tokio::join!(greet(&mut a), answer(&mut b));
         assert_eq!((x.expect("a"), y.expect("b")), (crate::wire::proto::VERSION, crate::wire::proto::VERSION));
         b.write_all(b"HTTP/1.1 400 Bad").await.expect("write");
         assert_eq!(greet(&mut a).await.expect_err("no hello").kind(), ErrorKind::InvalidData);

@@ -1,0 +1,158 @@
+//! Saved machines: which one fits, and what QEMU is told to save and to restore one. Data only.
+
+use super::{Accel, Life, Machine, PORT, SHARE_DEVICE, SHARE_QUEUE, SHARE_TAG, program};
+use crate::plan::Limits;
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+use std::fmt::Write;
+
+/// The version of everything that a template depends on and that no argument shows: its file's form, and how the
+/// supervisor makes itself ready.
+pub const FORMAT: u32 = 1;
+
+/// QEMU's name for the pipe.
+const PIPE: &str = "state";
+
+/// The event that says that the supervisor has opened its wire, and so waits for its host.
+pub const OPENED: &str = "VSERPORT_CHANGE";
+/// The event that says that a restored machine runs.
+pub const RESUMED: &str = "RESUME";
+
+/// What a file was: device, inode, bytes, and seconds and nanoseconds of its last change. Whoever verified an image
+/// compared the very same, so no file is read again.
+pub type Stamp = (u64, u64, u64, i64, i64);
+
+/// The name of the template that fits this machine: a digest of everything that its memory or its devices depend on.
+/// `stamps`: of QEMU's program and the image's files; `cpu`: the host's processor, where the guest sees it.
+pub fn key(machine: &Machine, limits: &Limits, stamps: &[Stamp], cpu: &str) -> String {
+    let mut digest = Sha256::new();
+    digest.update(format!("{FORMAT} {stamps:?}\n"));
+    for life in [Life::Template, Life::Copy] {
+        let program = program(machine, limits, life);
+        digest.update(format!("{:?} {:?}\n", program.path, program.args));
+    }
+    if machine.accel == Accel::Kvm {
+        digest.update(cpu);
+    }
+    digest.finalize()[..16].iter().fold(String::new(), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+/// The first words on a control connection: what QEMU may do, and that shared memory stays where it is.
+pub fn prepare() -> [Value; 2] {
+    let kept = json!({ "capability": "x-ignore-shared", "state": true });
+    [command("qmp_capabilities", json!({})), command("migrate-set-capabilities", json!({ "capabilities": [kept] }))]
+}
+
+/// Takes the descriptor that comes with these words: the pipe for the state of devices. (By number, QEMU takes one for
+/// reading but not for writing.)
+pub fn take_pipe() -> Value {
+    command("getfd", json!({ "fdname": PIPE }))
+}
+
+/// Saves the devices' state into the pipe. The machine stops; its memory is then complete where it is.
+pub fn save() -> Value {
+    command("migrate", json!({ "uri": format!("fd:{PIPE}") }))
+}
+
+/// Asks how the saving goes.
+pub fn progress() -> Value {
+    command("query-migrate", json!({}))
+}
+
+/// Restores the devices from the pipe and lets the machine run.
+pub fn restore() -> Value {
+    command("migrate-incoming", json!({ "uri": format!("fd:{PIPE}") }))
+}
+
+/// Plugs the share in.
+pub fn plug() -> Value {
+    let device = json!({
+        "driver": SHARE_DEVICE, "id": "share", "chardev": "share", "tag": SHARE_TAG, "queue-size": SHARE_QUEUE, "bus": PORT
+    });
+    command("device_add", device)
+}
+
+fn command(name: &str, arguments: Value) -> Value {
+    json!({ "execute": name, "arguments": arguments })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::launch::Source;
+    use crate::engine::qemu::Files;
+
+    fn machine() -> Machine {
+        let file = |name: &str| format!("/img/{name}").into();
+        let files = Files {
+            kernel: file("vmlinux"),
+            initrd: file("initrd"),
+            base: file("base"),
+            claude: file("claude"),
+            scratch: file("scratch"),
+        };
+        Machine { qemu: "/usr/bin/qemu".into(), accel: Accel::Tcg, cores: 2, files }
+    }
+
+    const LIMITS: Limits = Limits { cpus: None, memory: 1024 };
+
+    /// The arguments without the kernel's command line and without what is told apart at the end.
+    fn common(life: Life) -> Vec<String> {
+        let args = program(&machine(), &LIMITS, life).args;
+        let args: Vec<_> = args.iter().map(|a| a.to_string_lossy().into_owned()).collect();
+        let port = args.iter().position(|a| a.starts_with("pcie-root-port")).expect("a port");
+        args[..=port].iter().map(|a| a.replace(" vmclaude.template", "")).collect()
+    }
+
+    #[test]
+    fn a_copy_has_the_machine_of_its_template() {
+        assert_eq!(common(Life::Template), common(Life::Copy));
+        assert_eq!(common(Life::Boot), common(Life::Copy));
+        assert_eq!(common(Life::Trial), common(Life::Copy));
+    }
+
+    #[test]
+    fn nothing_of_a_user_is_attached_to_a_template() {
+        let template = program(&machine(), &LIMITS, Life::Template);
+        let text = format!("{:?}", template.args);
+        assert!(!text.contains("share.sock") && !text.contains("vhost"), "{text}");
+        assert!(!template.fds.iter().any(|s| matches!(s, Source::Dir(..) | Source::ShareListener)));
+    }
+
+    #[test]
+    fn whatever_differs_has_another_key() {
+        let stamps = [(1, 2, 3, 4, 5)];
+        let key_of = |m: &Machine, l: &Limits| key(m, l, &stamps, "cpu");
+        let first = key_of(&machine(), &LIMITS);
+        assert_eq!(first, key_of(&machine(), &LIMITS));
+        assert_eq!(first.len(), 32);
+        let more = Limits { memory: 2048, ..LIMITS };
+        let two = Limits { cpus: Some(2), ..LIMITS };
+        let kvm = Machine { accel: Accel::Kvm, ..machine() };
+        let qemu = Machine { qemu: "/usr/local/bin/qemu".into(), ..machine() };
+        let others = [
+            key_of(&machine(), &more),
+            key_of(&machine(), &two),
+            key_of(&kvm, &LIMITS),
+            key_of(&qemu, &LIMITS),
+            key(&machine(), &LIMITS, &[(1, 2, 3, 4, 6)], "cpu"),
+        ];
+        assert!(others.iter().all(|k| *k != first));
+        assert_eq!(key(&machine(), &LIMITS, &stamps, "other"), first, "an emulated processor is the same everywhere");
+        assert_ne!(key(&kvm, &LIMITS, &stamps, "other"), others[2]);
+    }
+
+    #[test]
+    fn the_words_to_qemu() {
+        assert_eq!(restore().to_string(), r#"{"arguments":{"uri":"fd:state"},"execute":"migrate-incoming"}"#);
+        assert_eq!(save().to_string(), r#"{"arguments":{"uri":"fd:state"},"execute":"migrate"}"#);
+        assert_eq!(take_pipe().to_string(), r#"{"arguments":{"fdname":"state"},"execute":"getfd"}"#);
+        assert_eq!(
+            plug().to_string(),
+            r#"{"arguments":{"bus":"share-port","chardev":"share","driver":"vhost-user-fs-pci","id":"share","queue-size":1024,"tag":"vmclaude"},"execute":"device_add"}"#
+        );
+    }
+}

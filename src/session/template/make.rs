@@ -1,0 +1,167 @@
+//! Makes a template, in a process of its own that nobody waits for.
+
+use super::{VERB, dir, discard, file, is_wanted, path, prune};
+use crate::engine::qemu::{self, Life, Machine, warm};
+use crate::error::{Context, Failure, Result};
+use crate::files;
+use crate::host::Host;
+use crate::plan::Limits;
+use crate::session::child::{self, Handles, Running};
+use crate::session::qmp::Control;
+use crate::session::record::{self, Record};
+use crate::session::scratch;
+use nix::unistd::setsid;
+use serde::{Deserialize, Serialize};
+use std::fs::File;
+use std::io::{PipeReader, Read};
+use std::os::fd::{AsFd, AsRawFd};
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+/// How long the machine may take until it waits for its host. It runs at the lowest priority.
+const LIMIT: Duration = Duration::from_secs(240);
+/// Whatever happens, after so many seconds the maker is gone, and all of its processes with it.
+const ALARM: u32 = 300;
+/// The supervisor opens its wire and then waits on it; what the kernel still has to do by then is soon done.
+const REST: Duration = Duration::from_millis(300);
+/// The most that the state of devices may be.
+const MOST: u64 = 64 << 20;
+
+/// What the maker is told, on its stdin.
+#[derive(Debug, Serialize, Deserialize)]
+struct Order {
+    machine: Machine,
+    limits: Limits,
+}
+
+/// Starts the maker and does not wait for it. It gets nothing of our environment but what its directories depend on.
+///
+/// # Errors
+/// When it cannot be started.
+pub fn make_aside(host: &Host, machine: &Machine, limits: &Limits) -> Result<()> {
+    let what = || "cannot start the maker of templates";
+    let (read, write) = std::io::pipe().what(what)?;
+    let kept = |name: &str| name == "HOME" || name.starts_with("XDG_") || name == "VMCLAUDE_LOG";
+    let mut command = Command::new(&host.exe);
+    command.arg(VERB).env_clear().current_dir("/");
+    command.envs(host.env.iter().filter(|(name, _)| name.to_str().is_some_and(kept)));
+    command.stdin(read).stdout(Stdio::null()).stderr(Stdio::null());
+    // SAFETY: setsid is a system call and nothing else. It keeps the terminal's keys and its end away from the maker.
+    unsafe { command.pre_exec(|| Ok(setsid().map(drop)?)) };
+    command.spawn().what(what)?;
+    // A few hundred bytes: the pipe takes them without a reader.
+    serde_json::to_writer(write, &Order { machine: machine.clone(), limits: *limits }).what(what)
+}
+
+/// The maker: reads its order, makes that template unless somebody else does or did, and ends.
+///
+/// # Errors
+/// When it could not be made; it will then be tried again a few times.
+pub fn make(host: &Host) -> Result<()> {
+    let order: Order = serde_json::from_reader(std::io::stdin()).what(|| "an order is expected on stdin")?;
+    nix::unistd::alarm::set(ALARM);
+    yield_to_others();
+    let dir = dir(host);
+    files::private_dir(&dir)?;
+    let Some(_lock) = files::try_lock(&dir.join("lock"))? else { return Ok(()) };
+    let path = path(host, &order.machine, &order.limits)?;
+    if !is_wanted(&path) {
+        return Ok(());
+    }
+    prune(&dir);
+    let made = save(host, &order, &path);
+    if made.is_err() {
+        discard(&path);
+    }
+    made
+}
+
+/// Everything else on this machine comes first.
+fn yield_to_others() {
+    // SAFETY: setpriority takes three numbers. It cannot fail in a way that matters: we then have the usual priority.
+    unsafe { nix::libc::setpriority(nix::libc::PRIO_PROCESS, 0, 19) };
+}
+
+fn save(host: &Host, order: &Order, path: &Path) -> Result<()> {
+    let what = || "cannot save a machine";
+    let record = Record::create(&host.dirs.runs(), &record::facts(Path::new("/"), "template".as_ref()))?;
+    let memory = scratch::memory(order.limits.memory)?;
+    let disk = scratch::copy(&order.machine.files.scratch, record.dir())?;
+    let (control, far_control) = UnixStream::pair().what(what)?;
+    let (_wire, far_wire) = UnixStream::pair().what(what)?;
+    let handles = Handles {
+        wire: Some(far_wire.as_fd()),
+        control: Some(far_control.as_fd()),
+        memory: Some(memory.as_fd()),
+        scratch: Some(disk.as_fd()),
+        ..Handles::of(record.dir())
+    };
+    let program = qemu::program(&order.machine, &order.limits, Life::Template);
+    let mut machine = child::start(&program, &handles, "machine.log", Stdio::null())?;
+    drop((far_control, far_wire));
+    let state = stop_and_read(control).map_err(|e| explain(e, &mut machine, record.dir()))?;
+    write(path, &memory, &disk, &state)
+}
+
+/// Lets the machine boot up to its wait for the host, and saves its devices. Its memory and disk stay as they then are.
+fn stop_and_read(control: UnixStream) -> Result<Vec<u8>> {
+    let mut control = Control::greet(control, LIMIT)?;
+    for command in warm::prepare() {
+        control.execute(&command)?;
+    }
+    control.event(warm::OPENED, |data| data["id"] == "wire" && data["open"] == true)?;
+    std::thread::sleep(REST);
+    let (state, far) = std::io::pipe().what(|| "cannot save a machine")?;
+    control.hand_over(&warm::take_pipe(), far.as_fd())?;
+    // Ours must be closed, or the state would have no end.
+    drop(far);
+    let reader = read(state);
+    control.execute(&warm::save())?;
+    loop {
+        let progress = control.execute(&warm::progress())?;
+        match progress["status"].as_str() {
+            Some("completed") => break,
+            Some("failed" | "cancelled") | None => {
+                return Err(Failure::new("QEMU did not save the machine").because(progress));
+            }
+            Some(_) => std::thread::sleep(Duration::from_millis(10)),
+        }
+    }
+    reader.join().map_err(|_| Failure::new("no state of devices came"))?.what(|| "no state of devices came")
+}
+
+/// Reads while QEMU writes, or a full pipe would stop it.
+fn read(state: PipeReader) -> JoinHandle<std::io::Result<Vec<u8>>> {
+    std::thread::spawn(move || {
+        let mut bytes = Vec::new();
+        state.take(MOST).read_to_end(&mut bytes).map(|_| bytes)
+    })
+}
+
+/// The file gets its name when it is complete. Killed at any moment, we leave nothing.
+fn write(path: &Path, memory: &File, disk: &File, state: &[u8]) -> Result<()> {
+    let what = || format!("cannot write {}", path.display());
+    let dir = path.parent().unwrap_or(Path::new("/"));
+    let file = scratch::nameless(dir)?;
+    file::write(&file, memory, disk, state)?;
+    let opened = format!("/proc/self/fd/{}", file.as_raw_fd());
+    nix::unistd::linkat(
+        nix::fcntl::AT_FDCWD,
+        opened.as_str(),
+        nix::fcntl::AT_FDCWD,
+        path,
+        nix::fcntl::AtFlags::AT_SYMLINK_FOLLOW,
+    )
+    .what(what)?;
+    files::sync_dir(dir).what(what)
+}
+
+fn explain(failure: Failure, machine: &mut Running, dir: &Path) -> Failure {
+    let log = std::fs::read_to_string(dir.join("machine.log")).unwrap_or_default();
+    let last = log.lines().last().unwrap_or_default().to_owned();
+    machine.ended().into_iter().chain([last]).fold(failure, Failure::because)
+}

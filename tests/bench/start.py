@@ -1,0 +1,157 @@
+"""The measurements of start.sh, which prepares the world that they run in."""
+
+import hashlib
+import os
+import pty
+import select
+import statistics
+import subprocess
+import sys
+import time
+
+WORLD, KERNEL, ROUNDS = os.environ["BENCH_WORLD"], os.environ["BENCH_KERNEL"], int(os.environ["BENCH_ROUNDS"])
+VM = f"{WORLD}/bin/vmclaude-container"
+ENV = {"HOME": f"{WORLD}/home", "PATH": "/usr/bin:/bin", "TERM": "xterm", "LC_ALL": "C.UTF-8"}
+BARE = [
+    "qemu-system-x86_64", "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
+    "-machine", "q35,usb=off,sata=off,smbus=off,i8042=off", "-accel", "tcg", "-cpu", "max", "-smp", "1", "-m", "256M",
+    "-kernel", KERNEL, "-initrd", f"{WORLD}/bare.cpio",
+    "-append", "quiet panic=-1 cryptomgr.notests random.trust_cpu=on",
+]
+
+
+def run(argv, warm=True, **more):
+    env = dict(ENV, VMCLAUDE_WARM_START="1" if warm else "0")
+    return subprocess.run(argv, env=env, cwd=f"{WORLD}/p", check=True, **more)
+
+
+def whole(argv, warm=True):
+    start = time.monotonic()
+    run(argv, warm, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    return time.monotonic() - start
+
+
+def first_byte(warm):
+    env = dict(ENV, VMCLAUDE_WARM_START="1" if warm else "0")
+    start = time.monotonic()
+    argv = [VM, "sh", "-c", "echo x"]
+    child = subprocess.Popen(argv, env=env, cwd=f"{WORLD}/p", stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
+    child.stdout.read(1)
+    took = time.monotonic() - start
+    child.communicate()
+    return took
+
+
+def stdout_rate():
+    """100 MiB that the guest makes, less the time of a run that prints nothing; the sum is checked."""
+    start = time.monotonic()
+    child = subprocess.Popen([VM, "head", "-c", str(100 << 20), "/dev/zero"], env=ENV, cwd=f"{WORLD}/p",
+                             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
+    seen, first = hashlib.sha256(), None
+    while block := child.stdout.read1(1 << 20):
+        first = first or time.monotonic()
+        seen.update(block)
+    took = time.monotonic() - first
+    child.wait()
+    assert seen.digest() == hashlib.sha256(bytes(100 << 20)).digest(), "wrong bytes"
+    return 100 * 1.048576 / took
+
+
+def stdin_rate():
+    data = os.urandom(32 << 20)
+    start = time.monotonic()
+    done = run([VM, "sha256sum"], input=data, stdout=subprocess.PIPE)
+    took = time.monotonic() - start
+    assert done.stdout.split()[0].decode() == hashlib.sha256(data).hexdigest(), "wrong bytes"
+    return 32 * 1.048576 / took
+
+
+def echo(keys=200):
+    """The time from a key to its echo by a guest's cat, in milliseconds: each of them."""
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.chdir(f"{WORLD}/p")
+        os.execve(VM, [VM, "sh", "-c", "stty raw -echo; echo ready; exec cat"], ENV)
+    text = b""
+    while b"ready" not in text:
+        text += os.read(terminal, 4096)
+    while select.select([terminal], [], [], 0.3)[0]:
+        os.read(terminal, 4096)
+    times, ours = [], memory(pid)
+    for n in range(keys):
+        start = time.monotonic()
+        os.write(terminal, bytes([97 + n % 26]))
+        os.read(terminal, 1)
+        times.append((time.monotonic() - start) * 1e3)
+    os.kill(pid, 9)
+    os.waitpid(pid, 0)
+    return times, ours
+
+
+def memory(pid):
+    """Private memory of ours in MiB: this process and its children, without QEMU; and QEMU's own beside the guest's."""
+    ours = qemu = 0
+    children = [int(c) for t in os.listdir(f"/proc/{pid}/task") for c in open(f"/proc/{pid}/task/{t}/children").read().split()]
+    grand = [int(c) for p in children for c in open(f"/proc/{p}/task/{p}/children").read().split()]
+    for process in [pid, *children, *grand]:
+        try:
+            smaps = open(f"/proc/{process}/smaps_rollup").read().splitlines()
+            name = open(f"/proc/{process}/comm").read()
+        except OSError:
+            continue
+        private = sum(int(l.split()[1]) for l in smaps if l.startswith(("Private_Dirty", "Private_Clean"))) / 1024
+        if name.startswith("qemu"):
+            anonymous = sum(int(l.split()[1]) for l in smaps if l.startswith("Anonymous:")) / 1024
+            qemu += anonymous
+        else:
+            ours += private
+    return ours, qemu
+
+
+def show(name, values, unit, anchor=None, goal=""):
+    middle = statistics.median(values)
+    ratio = f"{middle / anchor:6.2f}x" if anchor else "       "
+    print(f"| {name:38} | {middle:8.3f} {unit:4} | {min(values):.3f} - {max(values):.3f} | {ratio} | {goal} |", flush=True)
+    return middle
+
+
+def main():
+    print("fastest bare boot: " + " ".join(BARE).replace(WORLD, "WORLD").replace(KERNEL, "WORLD/vmlinux"))
+    whole([VM, "true"])  # the verdict about KVM, and the template's maker
+    templates, limit = f"{WORLD}/home/.cache/vmclaude/templates", time.monotonic() + 240
+    while not (os.path.isdir(templates) and any(len(name) == 32 for name in os.listdir(templates))):
+        if time.monotonic() > limit:
+            sys.exit("no template was made")
+        time.sleep(0.1)
+    time.sleep(1)
+    measures = {
+        "bare": lambda: whole(BARE),
+        "true cold": lambda: whole([VM, "true"], False),
+        "true warm": lambda: whole([VM, "true"]),
+        "byte cold": lambda: first_byte(False),
+        "byte warm": lambda: first_byte(True),
+        "claude cold": lambda: whole([VM, "claude", "--version"], False),
+        "claude warm": lambda: whole([VM, "claude", "--version"]),
+    }
+    times = {name: [] for name in measures}
+    for _ in range(ROUNDS):
+        for name, measure in measures.items():
+            times[name].append(measure())
+    print(f"\n{ROUNDS} rounds in turns, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}\n")
+    print("| what | median | range | to the bare boot | goal |\n| --- | --- | --- | --- | --- |")
+    bare = show("bare boot, busybox, power-off", times["bare"], "s", None)
+    show("vmclaude-container true, cold", times["true cold"], "s", bare, "<= 1.25x")
+    show("vmclaude-container true, warm", times["true warm"], "s", bare, "<= 0.30x")
+    show("first byte, cold", times["byte cold"], "s", bare)
+    show("first byte, warm", times["byte warm"], "s", bare, "<= 0.25x")
+    show("claude --version, cold", times["claude cold"], "s", bare)
+    show("claude --version, warm", times["claude warm"], "s", bare, "<= 1.0x")
+    show("stdout, 100 MiB, sum checked", [stdout_rate() for _ in range(3)], "MB/s", None, ">= 45 MB/s")
+    show("stdin, 32 MiB, start included", [stdin_rate() for _ in range(3)], "MB/s")
+    keys, (ours, qemu) = echo()
+    show("echo through the terminal", keys, "ms", None, "<= 3 ms")
+    show("memory of ours per session, private", [ours], "MiB", None, "<= 30 MiB")
+    show("QEMU's own, beside the guest's memory", [qemu], "MiB")
+
+
+main()

@@ -1,0 +1,139 @@
+//! A home, a project and an installed vmclaude with the tests' image.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// More than anything here takes on a machine that is busy with other virtual machines.
+const LIMIT: Duration = Duration::from_secs(240);
+
+/// See the module.
+pub(crate) struct World(tempfile::TempDir);
+
+impl World {
+    pub(crate) fn new() -> World {
+        let world = World(tempfile::Builder::new().prefix("vm warm").tempdir().expect("dir"));
+        for dir in ["home", "p", "opt/bin"] {
+            fs::create_dir_all(world.path(dir)).expect("mkdir");
+        }
+        fs::copy(env!("CARGO_BIN_EXE_vmclaude"), world.path("opt/bin/vmclaude")).expect("cp");
+        symlink("vmclaude", world.path("opt/bin/vmclaude-container")).expect("ln");
+        // Passed on, so that copies can be told apart.
+        let config = world.path("home/.config/vmclaude");
+        fs::create_dir_all(&config).expect("mkdir");
+        fs::write(config.join("config.toml"), "[env]\npass = ['ME']\n").expect("write");
+        lend_image(&world.path("home/.local/share/vmclaude/images"));
+        world
+    }
+
+    pub(crate) fn path(&self, rest: &str) -> PathBuf {
+        self.0.path().join(rest)
+    }
+
+    /// Where templates are.
+    pub(crate) fn cache(&self) -> PathBuf {
+        self.path("home/.cache/vmclaude/templates")
+    }
+
+    /// A shell script in the guest.
+    pub(crate) fn run(&self, script: &str) -> Command {
+        let mut command = Command::new(self.path("opt/bin/vmclaude-container"));
+        command.args(["sh", "-c", script]).env_clear().env("PATH", "/usr/bin:/bin").env("HOME", self.path("home"));
+        command.env("VMCLAUDE_MEMORY", "1G").env("VMCLAUDE_LOG", "warn").current_dir(self.path("p"));
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+    }
+
+    /// Runs it with its phases on stderr: code, stdout, stderr.
+    pub(crate) fn output(&self, script: &str) -> (Option<i32>, String, String) {
+        let done = self.run(script).env("VMCLAUDE_PROFILE", "1").output().expect("run");
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        (done.status.code(), text(&done.stdout), text(&done.stderr))
+    }
+
+    /// Complete templates.
+    pub(crate) fn templates(&self) -> Vec<PathBuf> {
+        let entries = fs::read_dir(self.cache()).into_iter().flatten().flatten();
+        entries.map(|e| e.path()).filter(|p| p.extension().is_none() && !p.ends_with("lock")).collect()
+    }
+
+    /// A first run, and the template that comes of it.
+    pub(crate) fn make_template(&self) -> PathBuf {
+        let (code, _, err) = self.output("true");
+        assert_eq!(code, Some(0), "{err}");
+        self.await_template();
+        self.templates().remove(0)
+    }
+
+    pub(crate) fn await_template(&self) {
+        until("there is a template", || (!self.templates().is_empty()).then_some(()));
+        self.await_makers();
+    }
+
+    /// Waits until nobody makes a template any more.
+    pub(crate) fn await_makers(&self) {
+        until("no maker runs", || self.processes("__template").is_empty().then_some(()));
+    }
+
+    /// Processes of this world with this word in an argument. QEMU's arguments name no path, so its makers are known by
+    /// their parents' program.
+    pub(crate) fn processes(&self, word: &str) -> Vec<i32> {
+        let of = |pid: &str| {
+            let args = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
+            let has = args.split(|b| *b == 0).any(|a| a.windows(word.len()).any(|w| w == word.as_bytes()));
+            let exe = |pid: &str| fs::read_link(format!("/proc/{pid}/exe")).ok();
+            let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+            let parent = stat.rsplit(')').next()?.split_whitespace().nth(1)?.to_owned();
+            let ours = [exe(pid), exe(&parent)].iter().flatten().any(|exe| exe.starts_with(self.0.path()));
+            (has && ours).then(|| pid.parse().ok()).flatten()
+        };
+        let names = fs::read_dir("/proc").expect("proc").flatten().map(|e| e.file_name());
+        names.filter_map(|name| name.to_str().and_then(of)).collect()
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        // A maker that a failed test left would write into a directory that is being removed.
+        for pid in self.processes("__template") {
+            let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGKILL);
+        }
+    }
+}
+
+/// Makes the tests' image visible under hard links: equal files, so nobody computes digests again.
+#[allow(clippy::disallowed_methods)] // Host is for the program
+fn lend_image(to: &Path) {
+    let target = Path::new(env!("CARGO_BIN_EXE_vmclaude")).ancestors().nth(2).expect("target").to_path_buf();
+    let data = std::env::var_os("VMCLAUDE_TEST_DATA").map_or_else(|| target.join("tests/data"), PathBuf::from);
+    let store = data.join("vmclaude/images");
+    let id = fs::read_link(store.join("current")).unwrap_or_else(|e| {
+        panic!("no image for tests ({e}): XDG_DATA_HOME={} vmclaude image build, or tests/run", data.display())
+    });
+    fs::create_dir_all(to.join(&id)).expect("mkdir");
+    symlink(&id, to.join("current")).expect("ln");
+    for file in fs::read_dir(store.join(&id)).expect("an image").flatten() {
+        let (from, to) = (file.path(), to.join(&id).join(file.file_name()));
+        if from.extension() == Some(OsStr::new("json")) {
+            fs::copy(&from, &to).expect("cp");
+        } else {
+            fs::hard_link(&from, &to).or_else(|_| symlink(&from, &to)).expect("ln");
+        }
+    }
+}
+
+/// Waits until `is_so` gives a value.
+#[track_caller]
+pub(crate) fn until<T>(what: &str, mut is_so: impl FnMut() -> Option<T>) -> T {
+    let end = Instant::now() + LIMIT;
+    loop {
+        if let Some(value) = is_so() {
+            return value;
+        }
+        assert!(Instant::now() < end, "waited {LIMIT:?} in vain until {what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
