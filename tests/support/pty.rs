@@ -98,16 +98,6 @@ impl Typist {
         }
     }
 
-    /// Whether `text` is on the screen behind what was seen; a moment is waited for it.
-    pub(crate) fn shows(&mut self, text: &str) -> bool {
-        let screen = self.screen.0.lock().expect("lock");
-        let seen = self.seen;
-        let moment = std::time::Duration::from_secs(1);
-        let wait = self.screen.1.wait_timeout_while(screen, moment, |screen| !screen[seen..].contains(text));
-        let (screen, _) = wait.expect("lock");
-        screen[seen..].contains(text)
-    }
-
     /// Types a line for the shell and waits for its end; everything that appeared.
     #[track_caller]
     pub(crate) fn step(&mut self, line: &str) -> String {
