@@ -21,7 +21,7 @@ use tokio::io::{ReadHalf, WriteHalf, split};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use vmclaude_init::wire::mux::{Side, Stream, Wire, greet};
-use vmclaude_init::wire::proto::{self, Ended, MAX_TO_HOST, Open, Start, Stdio, ToGuest, ToHost, VERSION};
+use vmclaude_init::wire::proto::{self, Ended, MAX_TO_HOST, Network, Open, Start, Stdio, ToGuest, ToHost, VERSION};
 
 /// How long a VM may take from its start to its hello. Emulated ones on a busy machine take some seconds.
 const HELLO_LIMIT: Duration = Duration::from_secs(60);
@@ -145,6 +145,7 @@ fn start_message(host: &Host, plan: &Plan, talk: &Talk) -> Result<Start> {
         binds: plan.mounts.iter().map(|m| (m.tag.clone(), bytes(m.guest.as_os_str()), m.writable)).collect(),
         links: plan.links.iter().map(|(a, b)| (bytes(a.as_os_str()), bytes(b.as_os_str()))).collect(),
         forwards: plan.allow_hosts.iter().map(|a| (a.ip(), a.port())).collect(),
+        network: Some(Network { ipv6: true, datagrams: true, search: Vec::new() }),
         seed,
         now: (now.as_secs(), now.subsec_nanos()),
     })

@@ -4,6 +4,7 @@
 
 mod boot;
 mod command;
+mod net;
 mod power;
 mod proxy;
 mod relay;

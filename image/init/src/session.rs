@@ -3,7 +3,7 @@
 use crate::command::{self, NotStarted, Running};
 use crate::relay::{Async, pump};
 use crate::sys::{self, Change};
-use crate::{power, proxy, setup};
+use crate::{net, power, proxy, setup};
 use nix::sys::signal::{Signal, kill, killpg};
 use std::collections::HashMap;
 use std::fs::File;
@@ -71,7 +71,9 @@ async fn run(
     to_host: &mut WriteHalf<Stream>,
 ) -> io::Result<Ended> {
     setup::apply(start)?;
-    open_doors(wire, start)?;
+    if let Some(limits) = open_doors(wire, start)? {
+        proto::send(to_host, &ToHost::Log(limits)).await?;
+    }
     let streams = streams(wire, start).await?;
     let mut children = signal(SignalKind::child())?;
     let mut running = match command::start(start) {
@@ -97,15 +99,17 @@ async fn run(
     Ok(ended)
 }
 
-/// The guest's ways out: the proxy, and the ports that lead to local addresses of the host.
-fn open_doors(wire: &Wire, start: &Start) -> io::Result<()> {
+/// The guest's ways out: its network, the proxies, and the ports that lead to local addresses of the host. What is said
+/// for the log is why there is no more than the proxies.
+fn open_doors(wire: &Wire, start: &Start) -> io::Result<Option<String>> {
+    let Some(network) = &start.network else { return Ok(None) };
     tokio::spawn(proxy::serve(proxy::listen(PROXY)?, wire.clone()));
     for (addr, port) in &start.forwards {
         let door = if addr.is_ipv6() { IpAddr::from(Ipv6Addr::LOCALHOST) } else { Ipv4Addr::LOCALHOST.into() };
         let door = proxy::listen((door, *port).into()).map_err(|e| io::Error::other(format!("port {port}: {e}")))?;
         tokio::spawn(proxy::forward(door, Target::Addr(*addr, *port), wire.clone()));
     }
-    Ok(())
+    Ok(net::up(network, wire).err().map(|e| format!("only programs that use a proxy have a network: {e}")))
 }
 
 /// The streams that the host opens for this command, by what they are.
@@ -120,7 +124,7 @@ async fn streams(wire: &Wire, start: &Start) -> io::Result<HashMap<&'static str,
             Open::Stdin => "stdin",
             Open::Stdout => "stdout",
             Open::Stderr => "stderr",
-            Open::Control | Open::Dial(_) => return Err(unexpected("a stream of the wrong kind")),
+            _ => return Err(unexpected("a stream of the wrong kind")),
         };
         streams.insert(name, stream);
     }

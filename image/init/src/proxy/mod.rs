@@ -76,7 +76,10 @@ pub(crate) async fn forward(listener: TcpListener, target: Target, wire: Wire) {
 }
 
 /// Accepts for ever, and runs what `handle` makes of each connection in a task of its own.
-async fn each<T: Future<Output = ()> + Send + 'static>(listener: TcpListener, handle: impl Fn(TcpStream) -> T) {
+pub(crate) async fn each<T: Future<Output = ()> + Send + 'static>(
+    listener: TcpListener,
+    handle: impl Fn(TcpStream) -> T,
+) {
     // The semaphore is never closed, so this loop only ends with its future.
     while let Ok(place) = ROOM.acquire().await {
         match listener.accept().await {

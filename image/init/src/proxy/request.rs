@@ -49,6 +49,12 @@ impl Request {
                      a local service is allowed with --allow-host ADDR:PORT, such as: vmclaude run --allow-host 127.0.0.1:{port}"
                 ),
             ),
+            Dialled::NotListed => Bad::new(
+                403,
+                format!(
+                    "vmclaude lets the VM reach only what is listed, and {place} is not: vmclaude run --allow {place}"
+                ),
+            ),
             Dialled::NoSuchName => Bad::new(502, format!("vmclaude: the host cannot resolve {name}")),
             Dialled::Refused => Bad::new(502, format!("vmclaude: {place} refused the connection")),
             Dialled::Unreachable | Dialled::Ok => Bad::new(504, format!("vmclaude: {place} cannot be reached")),
