@@ -7,11 +7,11 @@ use super::{relay, tty};
 use crate::error::{Context, Failure, Result};
 use crate::exit::{Exit, NOT_EXECUTABLE, NOT_FOUND};
 use crate::host::Host;
-use crate::net;
+use crate::net::{self, Denials, Upstream};
 use crate::plan::Plan;
+use crate::plan::network::Mode;
 use nix::sys::signal::Signal;
 use std::fs::File;
-use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::UnixStream;
@@ -39,7 +39,13 @@ struct Talk {
 }
 
 /// Talks to the guest until its command has ended and everything it wrote is written here.
-pub(super) async fn run(host: &Host, plan: &Plan, processes: &mut Processes, near: UnixStream) -> Result<Exit> {
+pub(super) async fn run(
+    host: &Host,
+    plan: &Plan,
+    processes: &mut Processes,
+    near: UnixStream,
+    denials: Denials,
+) -> Result<Exit> {
     let mut events = signals::listen()?;
     let wire = tokio::select! {
         wire = connect(near) => wire?,
@@ -54,7 +60,8 @@ pub(super) async fn run(host: &Host, plan: &Plan, processes: &mut Processes, nea
     let start = start_message(host, plan, &talk)?;
     talk.send(&ToGuest::Start(Box::new(start))).await?;
     talk.open_streams()?;
-    tokio::spawn(serve_dials(talk.wire.clone(), plan.allow_hosts.clone()));
+    let policy = net::Policy::of(plan.network.clone(), Upstream::of(|name| host.var(name)), denials);
+    tokio::spawn(serve_guest(talk.wire.clone(), Arc::new(policy)));
     let mut frames = frames(from_guest);
     let ended = loop {
         tokio::select! {
@@ -101,13 +108,10 @@ async fn connect(near: UnixStream) -> Result<Wire> {
     Ok(wire)
 }
 
-/// Answers the guest's connections until the wire ends.
-async fn serve_dials(wire: Wire, allow: Vec<SocketAddr>) {
-    let policy = Arc::new(net::Policy::new(allow));
+/// Serves what the guest opens until the wire ends.
+async fn serve_guest(wire: Wire, policy: Arc<net::Policy>) {
     while let Ok((open, stream)) = wire.accept().await {
-        if let Open::Dial(target) = open {
-            tokio::spawn(net::serve(stream, target, policy.clone()));
-        }
+        tokio::spawn(net::serve_stream(open, stream, policy.clone()));
     }
 }
 
@@ -144,8 +148,12 @@ fn start_message(host: &Host, plan: &Plan, talk: &Talk) -> Result<Start> {
         terminal: talk.terminal.as_ref().filter(|_| talk.facts.terminal).map(tty::size),
         binds: plan.mounts.iter().map(|m| (m.tag.clone(), bytes(m.guest.as_os_str()), m.writable)).collect(),
         links: plan.links.iter().map(|(a, b)| (bytes(a.as_os_str()), bytes(b.as_os_str()))).collect(),
-        forwards: plan.allow_hosts.iter().map(|a| (a.ip(), a.port())).collect(),
-        network: Some(Network { ipv6: true, datagrams: true, search: Vec::new() }),
+        forwards: plan.network.allow_hosts.iter().map(|a| (a.ip(), a.port())).collect(),
+        network: (plan.network.mode != Mode::None).then(|| Network {
+            ipv6: net::has_ipv6(),
+            datagrams: plan.network.mode == Mode::Open,
+            search: net::search_domains(),
+        }),
         seed,
         now: (now.as_secs(), now.subsec_nanos()),
     })

@@ -15,16 +15,17 @@ use crate::engine::launch::Launch;
 use crate::error::{Context, Failure, Result};
 use crate::exit::Exit;
 use crate::host::Host;
+use crate::net::Denials;
 use crate::plan::Plan;
 use processes::Processes;
 use record::Record;
 use std::path::Path;
 
-/// Runs `plan` by `launch` to its end. When this returns, no process, mount or socket of the session is left.
+/// Runs `plan` by `launch` to its end, noting in `denials` what the guest was refused. When this returns, no process, mount or socket of the session is left.
 ///
 /// # Errors
 /// When the VM cannot be started or is lost; the reasons hold the end of its log.
-pub fn run(host: &Host, plan: &Plan, launch: &Launch) -> Result<Exit> {
+pub fn run(host: &Host, plan: &Plan, launch: &Launch, denials: Denials) -> Result<Exit> {
     let runs = host.dirs.runs();
     record::prune(&runs);
     let project = plan.mounts.first().map_or(Path::new("/"), |m| &m.host);
@@ -33,7 +34,7 @@ pub fn run(host: &Host, plan: &Plan, launch: &Launch) -> Result<Exit> {
     tty::give_back_on_panic();
     let (mut processes, near) = Processes::start(plan, launch, record.dir())?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().what(|| "cannot start")?;
-    let outcome = runtime.block_on(converse::run(host, plan, &mut processes, near));
+    let outcome = runtime.block_on(converse::run(host, plan, &mut processes, near, denials));
     let outcome = outcome.map_err(|e| explain(e, &mut processes, record.dir()));
     if outcome.is_err() {
         tty::give_back_reset()

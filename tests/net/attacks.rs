@@ -90,7 +90,11 @@ async fn attack(host: &str, listen: IpAddr, allow: IpAddr) {
         assert_eq!(count.swap(0, SeqCst), 1);
     }
     let denials = closed.denials();
-    assert_eq!(denials.iter().map(|denial| denial.addr.port()).collect::<Vec<_>>(), [addr.port()], "{denials:?}");
+    assert_eq!(
+        denials.iter().map(|denial| denial.addr.unwrap().port()).collect::<Vec<_>>(),
+        [addr.port()],
+        "{denials:?}"
+    );
 }
 
 #[tokio::test]
