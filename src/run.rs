@@ -49,12 +49,13 @@ pub fn command(host: &Host, flags: &RunFlags, argv: Vec<OsString>) -> Result<Exi
         None => try_kvm(host, &qemu, &image)?,
     };
     files::private_dir(&host.dirs.guest_home)?;
-    session::run(host, &plan, &launch(host, &plan, &qemu, &image, accel))
+    session::run(host, &plan, &launch(host, &plan, &qemu, &image, accel), crate::net::Denials::default())
 }
 
 fn plan(host: &Host, settings: &Settings, flags: &RunFlags, project: &Project, argv: Vec<OsString>) -> Plan {
     let place = Place { root: project.root.clone(), rest: project.rest.clone(), identity: None };
-    Plan::new(host, settings, &place, argv, &flags.allow_host)
+    let network = settings.network.clone().with(flags.network, &flags.allow, &flags.allow_host);
+    Plan::new(host, settings, &place, argv, network)
 }
 
 /// The first run after a boot of the host finds out whether KVM works, and says so to a person who waits for it.
