@@ -36,7 +36,9 @@ function __vmclaude_guard --on-event fish_prompt
     if abbr --query claude 2>/dev/null
         builtin echo "vmclaude: an abbreviation 'claude' may go around the VM: abbr --erase claude" >&2
     end
-    set -l v (@WHERE@ 2>/dev/null </dev/null)
+    # fish itself complains about a missing program, past any redirection.
+    set -l v
+    builtin test -x @WHERE@; and set v (@WHERE@ 2>/dev/null </dev/null)
     if builtin test "$v" != "$VMCLAUDE_TREE"
         set -g VMCLAUDE_TREE $v
         if builtin test -n "$v"

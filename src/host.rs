@@ -98,6 +98,21 @@ impl Host {
     pub fn var(&self, name: &str) -> Option<&str> {
         self.env.get(OsStr::new(name)).and_then(|v| v.to_str())
     }
+
+    /// A file that is installed with this program: `<prefix>/lib/vmclaude/NAME` beside `<prefix>/bin/vmclaude`.
+    ///
+    /// # Errors
+    /// When it is not there.
+    pub fn helper(&self, name: &str) -> Result<PathBuf> {
+        let prefix = self.exe.parent().and_then(Path::parent).unwrap_or(Path::new("/"));
+        let file = prefix.join("lib/vmclaude").join(name);
+        match file.is_file() {
+            true => Ok(file),
+            false => Err(Failure::new("vmclaude is not installed completely")
+                .because(format!("there is no {}", file.display()))
+                .next("./install.sh   # in vmclaude's sources")),
+        }
+    }
 }
 
 impl Dirs {

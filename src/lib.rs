@@ -15,6 +15,8 @@ pub mod engine;
 pub mod hook;
 // 3: effects
 pub mod enrollment;
+#[cfg(target_os = "linux")]
+pub mod image;
 pub mod net;
 pub mod session;
 #[cfg(target_os = "linux")]

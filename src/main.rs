@@ -1,10 +1,10 @@
 //! Captures the host's facts, runs the invocation, and ends as it says.
 
 use std::process::ExitCode;
-use vmclaude::{cli, exit::Exit, host::Host, report, session::signals};
+use vmclaude::{cli, error::Result, exit::Exit, host::Host, report, session::signals};
 
 fn main() -> ExitCode {
-    match Host::capture().and_then(|host| cli::run(&host)) {
+    match Host::capture().and_then(run) {
         Ok(exit) => {
             if let Exit::Signal(number) = exit {
                 signals::die_of(number); // Comes back only for a signal that does not kill.
@@ -16,4 +16,9 @@ fn main() -> ExitCode {
             ExitCode::from(failure.code)
         }
     }
+}
+
+fn run(host: Host) -> Result<Exit> {
+    report::log::start(&host);
+    cli::run(&host)
 }

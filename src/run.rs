@@ -5,15 +5,19 @@ use crate::engine::launch::Launch;
 use crate::engine::qemu::{self, Accel, Files, Machine};
 use crate::engine::share;
 use crate::enrollment::{self, Project};
-use crate::error::{Failure, Result};
+use crate::error::{Context, Failure, Result};
 use crate::exit::Exit;
 use crate::files;
 use crate::host::Host;
-use crate::plan::{Place, Plan};
+use crate::image::store;
+use crate::net::Denials;
+use crate::plan::{Identity, Place, Plan};
 use crate::report;
-use crate::session::{self, trial};
+use crate::session::{self, denied, trial};
 use crate::settings::{self, Settings};
 use std::ffi::OsString;
+use std::fs::File;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 /// Where QEMU is looked for: never in PATH, which an enrolled tree could be part of.
@@ -34,9 +38,11 @@ pub fn claude(host: &Host, flags: &RunFlags, args: Vec<OsString>) -> Result<Exit
 pub fn command(host: &Host, flags: &RunFlags, argv: Vec<OsString>) -> Result<Exit> {
     let settings = settings::load(host)?;
     let project = enrollment::project_or_here(host)?;
-    let plan = plan(host, &settings, flags, &project, argv);
+    // Held to the end: while it is open, its inode cannot become another directory's.
+    let root = enrollment::open_root(host, &project)?;
+    let plan = plan(host, &settings, flags, place(&project, &root)?, argv);
     let qemu = qemu(&settings)?;
-    let image = image_files()?;
+    let image = image_files(host)?;
     let known = trial::known(host, &qemu).map(|c| c.accel);
     if flags.dry_run {
         // Without a trial boot the answer is the hope.
@@ -49,11 +55,34 @@ pub fn command(host: &Host, flags: &RunFlags, argv: Vec<OsString>) -> Result<Exi
         None => try_kvm(host, &qemu, &image)?,
     };
     files::private_dir(&host.dirs.guest_home)?;
-    session::run(host, &plan, &launch(host, &plan, &qemu, &image, accel), crate::net::Denials::default())
+    let denials = denials(host, &project.root);
+    let outcome = session::run(host, &plan, &launch(host, &plan, &qemu, &image, accel), denials.clone());
+    if host.tty[2] {
+        // Only now: a program that fills the screen would have drawn over it, or been drawn over.
+        report::denials(&denials.all());
+    }
+    outcome
 }
 
-fn plan(host: &Host, settings: &Settings, flags: &RunFlags, project: &Project, argv: Vec<OsString>) -> Plan {
-    let place = Place { root: project.root.clone(), rest: project.rest.clone(), identity: None };
+/// What the guest is refused, kept for `vmclaude status` as it happens.
+fn denials(host: &Host, project: &Path) -> Denials {
+    let (dirs, project) = (host.dirs.clone(), project.to_path_buf());
+    Denials::told(move |all| {
+        let kept = all.last().map(|new| denied::keep(&dirs, &project, new));
+        if let Some(Err(e)) = kept {
+            tracing::warn!("{e}");
+        }
+    })
+}
+
+/// The project with the identity of what was opened, which the share checks again.
+fn place(project: &Project, root: &File) -> Result<Place> {
+    let meta = root.metadata().what(|| format!("cannot look at {}", project.root.display()))?;
+    let identity = Some(Identity { dev: meta.dev(), ino: meta.ino() });
+    Ok(Place { root: project.root.clone(), rest: project.rest.clone(), identity })
+}
+
+fn plan(host: &Host, settings: &Settings, flags: &RunFlags, place: Place, argv: Vec<OsString>) -> Plan {
     let network = settings.network.clone().with(flags.network, &flags.allow, &flags.allow_host);
     Plan::new(host, settings, &place, argv, network)
 }
@@ -87,13 +116,14 @@ pub fn qemu(settings: &Settings) -> Result<PathBuf> {
     })
 }
 
-fn image_files() -> Result<Files> {
-    let dir = Path::new("/tmp/proto/img");
+/// The current image's files.
+fn image_files(host: &Host) -> Result<Files> {
+    let image = store::current(&host.dirs)?;
     Ok(Files {
-        kernel: dir.join("vmlinux"),
-        initrd: dir.join("initrd.cpio"),
-        base: dir.join("base.erofs"),
-        claude: dir.join("claude.erofs"),
-        scratch: dir.join("scratch.ext4"),
+        kernel: image.kernel(),
+        initrd: image.initrd(),
+        base: image.base(),
+        claude: image.claude(),
+        scratch: image.scratch(),
     })
 }

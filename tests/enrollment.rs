@@ -232,3 +232,50 @@ fn completions_and_man_pages_come_from_the_definitions() {
     assert!(home.root.join("man/vmclaude-enroll.1").is_file());
     assert!(home.root.join("man/vmclaude-container.1").is_file());
 }
+
+#[test]
+fn the_guard_stops_claude_code_in_a_tree_and_when_in_doubt() {
+    let home = Home::new();
+    let (p, out) = (home.dir("p"), home.dir("out"));
+    assert_eq!(home.run(&p, &["enroll"]).code, 0);
+    let guard = |dir: &Path, input: &str| {
+        let file = home.root.join("input");
+        std::fs::write(&file, input).expect("write");
+        let mut command = home.command(dir, &["guard"]);
+        done(command.stdin(std::fs::File::open(file).expect("open")))
+    };
+    let named = format!("{{\"cwd\": \"{}\", \"prompt\": \"x\"}}", p.display());
+    assert_eq!(guard(&p, "").code, 2);
+    assert_eq!(guard(&out, &named).code, 2);
+    assert!(guard(&out, &named).err.contains("is enrolled"));
+    for input in ["", "{}", "nonsense", "{\"cwd\": \"/missing\"}"] {
+        assert_eq!(guard(&out, input).code, 0, "{input}");
+    }
+    std::fs::write(home.state().join("registry"), "").expect("write");
+    assert_eq!(guard(&out, "").code, 2);
+}
+
+#[test]
+fn hooks_can_be_put_in_place_before_anything_is_enrolled() {
+    let home = Home::new();
+    let done = home.run(&home.root, &["hook", "--install"]);
+    assert_eq!((done.code, done.out.as_str(), done.err.as_str()), (0, "", ""));
+    for file in ["registry", "hook.zsh", "hook.bash", "hook.fish", "env.sh", "where", "shims/claude", "exe"] {
+        assert!(home.state().join(file).is_file(), "{file}");
+    }
+    // Empty is not lost.
+    assert_eq!(home.run(&home.root, &["where"]).code, 0);
+    assert_eq!(home.run(&home.root, &["hook"]).code, 64);
+}
+
+#[test]
+fn our_directories_are_remembered_when_home_changes() {
+    let home = Home::new();
+    let p = home.dir("p");
+    assert_eq!(home.run(&p, &["enroll"]).code, 0);
+    let dirs = vmclaude::enrollment::store::dirs(&home.state()).expect("noted");
+    assert_eq!(dirs.guest_home, home.root.join("home/.vm-claude"));
+    assert!(dirs.data.starts_with(home.root.join("home")) && dirs.config != dirs.cache);
+    let mut elsewhere = home.command(&p, &["where", "--state"]);
+    assert_eq!(done(elsewhere.arg(home.state()).env("HOME", "/nowhere")).out, format!("{}\n", p.display()));
+}

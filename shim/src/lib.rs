@@ -4,6 +4,7 @@
 //! registry with another opinion. Small on purpose: it stands between a person and every `claude` that they type.
 
 pub mod add_dir;
+pub mod bytes;
 pub mod decide;
 pub mod exec;
 pub mod find;

@@ -157,7 +157,9 @@ impl fmt::Display for Damage {
 fn mend(path: &Path, damage: &Damage) -> String {
     let path = word(path);
     match damage {
-        Damage::Owner { me, .. } => format!("sudo chown {me} {path}"),
+        Damage::Owner { owner, me } => {
+            format!("claude as user {owner}, or sudo chown {me} {path} if it should be yours")
+        }
         Damage::Mode(_) => format!("chmod go-w {path}"),
         Damage::Missing => "vmclaude enroll DIR, for every directory that shall be enrolled".to_owned(),
         Damage::Version => "the newer vmclaude".to_owned(),

@@ -9,11 +9,12 @@
 //! Flat text because it is read before every `claude`: ten thousand lines must cost half a millisecond. The end line
 //! makes a file that was cut off, or changed by a slip of an editor, different from one with fewer trees.
 
+use crate::bytes::Bytes;
 use crate::identity::Identity;
 use crate::refusal::{Damage, Refusal};
 use std::ffi::OsString;
 use std::fs::{File, Metadata, OpenOptions};
-use std::io::{ErrorKind, Read};
+use std::io::ErrorKind;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -29,9 +30,9 @@ const END: &[u8] = b"end ";
 const PATH_AT: usize = Identity::TEXT + 1;
 
 /// A whole, checked registry.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Registry {
-    bytes: Vec<u8>,
+    bytes: Bytes,
     /// Where the end line begins.
     end: usize,
 }
@@ -75,7 +76,8 @@ impl Registry {
     ///
     /// # Errors
     /// When the version is unknown, or the end line is missing or does not agree with what is above it.
-    pub fn parse(bytes: Vec<u8>) -> Result<Registry, Damage> {
+    pub fn parse(bytes: impl Into<Bytes>) -> Result<Registry, Damage> {
+        let bytes = bytes.into();
         if !bytes.starts_with(HEADER) {
             return Err(if bytes.starts_with(b"vmclaude-registry ") { Damage::Version } else { Damage::Cut });
         }
@@ -84,7 +86,7 @@ impl Registry {
         if end < HEADER.len() || !bytes[end..].starts_with(END) {
             return Err(Damage::Cut);
         }
-        let count = bytes[HEADER.len()..end].iter().filter(|b| **b == b'\n').count();
+        let count = newlines(&bytes[HEADER.len()..end]);
         if bytes[end..] != *end_line(count, &bytes[..end]).as_bytes() {
             return Err(Damage::Checksum);
         }
@@ -183,7 +185,7 @@ pub fn unescape(text: &[u8]) -> Option<PathBuf> {
 ///
 /// # Errors
 /// When one of the two is missing, is not ours, may be written by others, or cannot be read.
-pub fn read_private(dir: &Path, file: &Path) -> Result<Vec<u8>, (PathBuf, Damage)> {
+pub fn read_private(dir: &Path, file: &Path) -> Result<Bytes, (PathBuf, Damage)> {
     let blame = |path: &Path| {
         let path = path.to_path_buf();
         move |error: std::io::Error| match error.kind() {
@@ -201,9 +203,7 @@ pub fn read_private(dir: &Path, file: &Path) -> Result<Vec<u8>, (PathBuf, Damage
     if !meta.is_file() {
         return Err((file.to_path_buf(), Damage::Unreadable("it is not a file".to_owned())));
     }
-    let mut bytes = Vec::with_capacity(usize::try_from(meta.len()).unwrap_or(0) + 1);
-    opened.read_to_end(&mut bytes).map_err(blame(file))?;
-    Ok(bytes)
+    Bytes::of(&mut opened, meta.len()).map_err(blame(file))
 }
 
 fn private(meta: &Metadata) -> Result<(), Damage> {
@@ -237,6 +237,11 @@ fn checksum(bytes: &[u8]) -> u64 {
     }
     let folded = lanes.into_iter().fold(bytes.len() as u64, step);
     rest.iter().fold(folded, |h, byte| step(h, u64::from(*byte)))
+}
+
+/// How many lines. In blocks whose count fits a byte: then the compiler compares 16 to 64 bytes at once.
+fn newlines(bytes: &[u8]) -> usize {
+    bytes.chunks(255).map(|block| usize::from(block.iter().map(|b| u8::from(*b == b'\n')).sum::<u8>())).sum()
 }
 
 /// Where the next newline is. The C library's search, because it looks at 16 to 64 bytes at once.

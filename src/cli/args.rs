@@ -57,6 +57,9 @@ pub enum Verb {
     /// Print the enrolled directory that contains the current one
     #[command(hide = true)]
     Where(State),
+    /// As a hook of the host's Claude Code: stop it in an enrolled directory
+    #[command(hide = true)]
+    Guard(State),
 }
 
 /// `vmclaude enroll`.
@@ -182,10 +185,14 @@ pub struct ImageRm {
 #[derive(Debug, Args)]
 pub struct Hook {
     /// Which shell
-    pub shell: Shell,
+    #[arg(required_unless_present = "install")]
+    pub shell: Option<Shell>,
     /// Print the lines for the shell's start file instead
     #[arg(long)]
     pub rc: bool,
+    /// Put the hooks and the shim in place, as enroll does
+    #[arg(long, conflicts_with_all = ["shell", "rc"])]
+    pub install: bool,
 }
 
 /// `vmclaude completions`.

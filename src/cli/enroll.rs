@@ -99,7 +99,7 @@ fn tell(host: &Host, dir: &Path, change: &Change) {
 }
 
 /// What to type so that the user's shell loads its hook; `None` when it does, or when we do not know that shell.
-fn missing_hook(host: &Host) -> Option<String> {
+pub(super) fn missing_hook(host: &Host) -> Option<String> {
     let name = Path::new(host.var("SHELL")?).file_name()?.to_str()?;
     let shell = Shell::ALL.into_iter().find(|s| s.name() == name)?;
     let dir = |var: &str, default: &str| host.var(var).map_or_else(|| host.home.join(default), PathBuf::from);

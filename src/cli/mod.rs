@@ -3,17 +3,24 @@
 pub mod args;
 mod completions;
 mod enroll;
+mod guard;
 mod hook;
 mod host;
+#[cfg(target_os = "linux")]
+mod image;
 mod list;
 mod man;
+mod prune;
 mod route;
+mod status;
 mod unenroll;
 
-use crate::error::{Failure, Result};
+#[cfg(not(target_os = "linux"))]
+use crate::error::Failure;
+use crate::error::Result;
 use crate::exit::{Exit, USAGE};
 use crate::host::{Host, Name};
-use crate::report;
+use crate::{report, settings};
 use args::{Container, Verb, Vmclaude};
 use clap::{CommandFactory, Parser};
 use std::ffi::OsString;
@@ -49,8 +56,14 @@ fn verb(host: &Host, verb: Verb) -> Result<Exit> {
         Verb::Man(words) => man::run(&words),
         Verb::Route(words) => route::run(host, words),
         Verb::Where(state) => route::print_tree(host, &state),
+        Verb::Guard(state) => guard::run(host, &state),
+        Verb::Status(output) => status::run(host, &output),
+        Verb::Prune => prune::run(host),
         Verb::Host(words) => self::host::run(host, &words),
-        _ => Err(Failure::usage("not there yet")),
+        #[cfg(target_os = "linux")]
+        Verb::Image(words) => image::run(host, &words.verb, &settings::load(host)?.packages),
+        #[cfg(not(target_os = "linux"))]
+        Verb::Image(_) => Err(Failure::new("cannot handle images").because("Apple's container is not supported yet")),
     }
 }
 

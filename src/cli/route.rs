@@ -1,7 +1,7 @@
 //! `vmclaude route` and `where`: the decision, for the shim and for prompts.
 
 use crate::cli::args::{Route, RunFlags, State};
-use crate::enrollment::{project, refused, shown, verdict};
+use crate::enrollment::{project, refused, shown, store, verdict};
 use crate::error::Result;
 use crate::exit::Exit;
 use crate::host::Host;
@@ -42,8 +42,11 @@ pub(super) fn print_tree(host: &Host, state: &State) -> Result<Exit> {
 /// The host with the state directory that the caller knows: the environment may have been changed since.
 fn at(host: &Host, state: &State) -> Host {
     let mut host = host.clone();
-    if let Some(state) = &state.state {
-        host.dirs.state.clone_from(state);
+    if let Some(state) = state.state.as_ref().filter(|state| **state != host.dirs.state) {
+        match store::dirs(state) {
+            Some(dirs) => host.dirs = dirs,
+            None => host.dirs.state.clone_from(state),
+        }
     }
     host
 }

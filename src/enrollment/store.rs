@@ -1,15 +1,15 @@
 //! The registry on disk, and what enrollment installs beside it: shim, hooks, and where vmclaude is.
 
 use crate::enrollment::refused;
-use crate::error::{Context, Failure, Result};
+use crate::error::{Failure, Result};
 use crate::files::{Lock, check_private, lock, private_dir, quoted, write_atomic};
 use crate::hook::{self, Shell};
-use crate::host::Host;
+use crate::host::{Dirs, Host};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use vmclaude_shim::Refusal;
-use vmclaude_shim::registry::{Entry, FILE, LOCK, Registry, render, was_initialised};
+use vmclaude_shim::registry::{Entry, FILE, LOCK, Registry, escape, render, unescape, was_initialised};
 
 /// The registry, held for a change: nobody else can change it meanwhile.
 pub struct Store {
@@ -59,11 +59,39 @@ pub fn read(state: &Path) -> Result<Vec<Entry>> {
     registry.entries().map_err(|damage| refused(Refusal::Registry { path: state.join(FILE), damage }))
 }
 
+/// A file that enrollment installs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Installed {
+    /// Where.
+    pub path: PathBuf,
+    /// What is in it.
+    pub bytes: Vec<u8>,
+    /// Its mode.
+    pub mode: u32,
+}
+
 /// Puts the shim, the hooks and the note where vmclaude is into the state directory, where they are missing or old.
 ///
 /// # Errors
 /// When the shim is not beside vmclaude, the state directory cannot be on PATH, or a file cannot be written.
 pub fn install(host: &Host, entries: &[Entry]) -> Result<()> {
+    let files = files(host, entries)?;
+    private_dir(&host.dirs.state.join("shims"))?;
+    for file in files.iter().filter(|file| !file.is_current()) {
+        if file.path.is_dir() {
+            return Err(Failure::refused(format!("{} is a directory", file.path.display()))
+                .next(format!("rmdir {}", quoted(&file.path))));
+        }
+        write_atomic(&file.path, &file.bytes, file.mode)?;
+    }
+    Ok(())
+}
+
+/// What [`install`] puts in place, in its order.
+///
+/// # Errors
+/// When the shim is not beside vmclaude, or the state directory cannot be on PATH.
+pub fn files(host: &Host, entries: &[Entry]) -> Result<Vec<Installed>> {
     let state = &host.dirs.state;
     if state.as_os_str().as_bytes().iter().any(|b| matches!(b, b':' | b'\n')) {
         return Err(Failure::refused(format!("cannot put {} on PATH", state.display()))
@@ -71,17 +99,46 @@ pub fn install(host: &Host, entries: &[Entry]) -> Result<()> {
             .next("export XDG_STATE_HOME=$HOME/.local/state"));
     }
     let shim = shim(host)?;
-    private_dir(&state.join("shims"))?;
     let mut exe = stable_exe(host, entries).into_os_string().into_encoded_bytes();
     exe.push(b'\n');
-    // The shim last: from then on it is found on PATH, and it needs the others.
-    refresh(&state.join("exe"), &exe, 0o600)?;
+    let file = |name: &str, bytes: Vec<u8>, mode| Installed { path: state.join(name), bytes, mode };
+    let mut files = vec![file("exe", exe, 0o600), file("dirs", dirs_text(&host.dirs), 0o600)];
     for shell in Shell::ALL {
-        refresh(&hook::file(state, shell), hook::render(shell, state)?.as_bytes(), 0o644)?;
+        files.push(Installed {
+            path: hook::file(state, shell),
+            bytes: hook::render(shell, state)?.into_bytes(),
+            mode: 0o644,
+        });
     }
-    refresh(&state.join("env.sh"), hook::env(state)?.as_bytes(), 0o644)?;
-    refresh(&state.join("where"), &shim, 0o755)?;
-    refresh(&state.join("shims/claude"), &shim, 0o755)
+    files.push(file("env.sh", hook::env(state)?.into_bytes(), 0o644));
+    files.push(file("where", shim.clone(), 0o755));
+    // The shim last: from then on it is found on PATH, and it needs the others.
+    files.push(file("shims/claude", shim, 0o755));
+    Ok(files)
+}
+
+impl Installed {
+    /// Whether the file is there as it should be.
+    pub fn is_current(&self) -> bool {
+        let Ok(meta) = std::fs::symlink_metadata(&self.path) else { return false };
+        let private = meta.permissions().mode() & 0o7777 == self.mode && check_private(&self.path, &meta).is_ok();
+        meta.is_file() && private && std::fs::read(&self.path).is_ok_and(|bytes| bytes == self.bytes)
+    }
+}
+
+/// Our directories as they were when something was last enrolled with this state directory: `HOME=/x claude` must not look
+/// for images and settings in `/x`. `None` when that was not noted.
+pub fn dirs(state: &Path) -> Option<Dirs> {
+    let bytes = vmclaude_shim::registry::read_private(state, &state.join("dirs")).ok()?;
+    let mut lines = bytes.split(|b| *b == b'\n').map(|line| unescape(line).filter(|path| path.is_absolute()));
+    let mut next = || lines.next().flatten();
+    Some(Dirs { state: state.to_path_buf(), data: next()?, config: next()?, cache: next()?, guest_home: next()? })
+}
+
+fn dirs_text(dirs: &Dirs) -> Vec<u8> {
+    let lines =
+        [&dirs.data, &dirs.config, &dirs.cache, &dirs.guest_home].map(|dir| [escape(dir), b"\n".to_vec()].concat());
+    lines.concat()
 }
 
 /// The shim's bytes. A copy is installed, never a link: a shell skips a link that dangles, and finds the host's claude.
@@ -110,19 +167,4 @@ fn stable_exe(host: &Host, entries: &[Entry]) -> PathBuf {
         .into_iter()
         .find(|file| own.is_some() && id(file) == own && !in_tree(file))
         .unwrap_or_else(|| host.exe.clone())
-}
-
-fn refresh(path: &Path, bytes: &[u8], mode: u32) -> Result<()> {
-    if let Ok(meta) = std::fs::symlink_metadata(path) {
-        if meta.is_dir() {
-            return Err(
-                Failure::refused(format!("{} is a directory", path.display())).next(format!("rmdir {}", quoted(path)))
-            );
-        }
-        let same = meta.is_file() && meta.permissions().mode() & 0o7777 == mode && check_private(path, &meta).is_ok();
-        if same && std::fs::read(path).what(|| format!("cannot read {}", path.display()))? == bytes {
-            return Ok(());
-        }
-    }
-    write_atomic(path, bytes, mode)
 }

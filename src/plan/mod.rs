@@ -52,7 +52,8 @@ impl Plan {
         let user = if host.uid == 0 { User { uid: 1000, gid: 1000 } } else { User { uid: host.uid, gid: host.gid } };
         Plan {
             argv,
-            cwd: Path::new(mounts::WORKSPACE).join(&place.rest),
+            // By components, because joining nothing would leave a slash at the end.
+            cwd: Path::new(mounts::WORKSPACE).components().chain(place.rest.components()).collect(),
             mounts: mounts::of(place, &host.dirs.guest_home),
             links: mounts::links(&place.root),
             env: env::guest(&host.env, &settings.env, network.mode),

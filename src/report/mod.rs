@@ -1,9 +1,12 @@
 //! The only printer. Data goes to stdout, words for people to stderr, and a closed pipe is not an error of ours.
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
+pub mod log;
 pub mod plan;
+pub mod status;
 
 use crate::error::{Failure, Result};
+use crate::net::Denial;
 use std::io::Write;
 
 /// Shows a failure on stderr.
@@ -14,6 +17,18 @@ pub fn failure(failure: &Failure) {
 /// One line for people on stderr.
 pub fn note(text: &str) {
     let _ = writeln!(std::io::stderr(), "vmclaude: {text}");
+}
+
+/// What a VM was refused, on stderr: the first of it, each with the words that would allow it.
+pub fn denials(all: &[Denial]) {
+    const SHOWN: usize = 8;
+    for denial in all.iter().take(SHOWN) {
+        let remedy = denial.remedy().map_or_else(String::new, |words| format!("; to allow it: {words}"));
+        note(&format!("the VM was not let to {denial}{remedy}"));
+    }
+    if all.len() > SHOWN {
+        note(&format!("and not to {} other destinations (vmclaude status)", all.len() - SHOWN));
+    }
 }
 
 /// Data on stdout, as it is.

@@ -1,13 +1,16 @@
 //! One session: the record, the processes, the conversation over the wire, and the end.
 
+pub mod ask;
 mod child;
 mod converse;
+pub mod denied;
 mod processes;
 pub mod record;
 mod relay;
 mod scratch;
 pub mod signals;
 mod stdio;
+mod talk;
 pub mod trial;
 mod tty;
 
@@ -21,7 +24,8 @@ use processes::Processes;
 use record::Record;
 use std::path::Path;
 
-/// Runs `plan` by `launch` to its end, noting in `denials` what the guest was refused. When this returns, no process, mount or socket of the session is left.
+/// Runs `plan` by `launch` to its end, noting in `denials` what the guest was refused. When this returns, no process, mount
+/// or socket of the session is left.
 ///
 /// # Errors
 /// When the VM cannot be started or is lost; the reasons hold the end of its log.

@@ -1,16 +1,18 @@
 //! Signals that reach us go to the guest, by name.
 
 use crate::error::{Context, Result};
-use nix::sys::signal::Signal;
+use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
+use std::os::fd::IntoRawFd;
 use std::str::FromStr;
-use tokio::signal::unix::{SignalKind, signal};
+use std::sync::atomic::{AtomicI32, Ordering};
+use tokio::io::AsyncReadExt;
 use tokio::sync::mpsc;
 use vmclaude_init::wire::proto;
 
 /// What a signal to us means.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Event {
-    /// Pass it on; `true`: to the whole group, as the terminal would send it.
+    /// Pass it on; `true`: it came from the terminal, and so to our whole job.
     Pass(Signal, bool),
     /// The window changed.
     Resized,
@@ -20,35 +22,77 @@ pub(crate) enum Event {
     Child,
 }
 
-/// Which signals are listened to, and whether they are for the whole group.
-const PASSED: [(Signal, bool); 7] = [
-    (Signal::SIGINT, true),
-    (Signal::SIGQUIT, true),
-    (Signal::SIGHUP, true),
-    (Signal::SIGTSTP, true),
-    (Signal::SIGTERM, false),
-    (Signal::SIGUSR1, false),
-    (Signal::SIGUSR2, false),
+/// Which signals are listened to.
+const LISTENED: [Signal; 10] = [
+    Signal::SIGINT,
+    Signal::SIGQUIT,
+    Signal::SIGHUP,
+    Signal::SIGTSTP,
+    Signal::SIGTERM,
+    Signal::SIGUSR1,
+    Signal::SIGUSR2,
+    Signal::SIGCHLD,
+    Signal::SIGWINCH,
+    Signal::SIGCONT,
 ];
+
+/// Where the handler writes: the number, and whether the kernel sent it.
+static TOLD: AtomicI32 = AtomicI32::new(-1);
 
 /// Starts listening. Signals that were ignored when we were started stay ignored, as `nohup` wants it.
 pub(crate) fn listen() -> Result<mpsc::UnboundedReceiver<Event>> {
-    let (send, receive) = mpsc::unbounded_channel();
-    for (number, group) in PASSED {
-        if !is_ignored(number) {
-            forward(number, Event::Pass(number, group), send.clone())?;
-        }
+    let what = || "cannot listen to signals";
+    let (near, far) = tokio::net::UnixStream::pair().what(what)?;
+    let far = far.into_std().what(what)?;
+    TOLD.store(far.into_raw_fd(), Ordering::Release); // Open for as long as the process lives, like the handler.
+    let action = SigAction::new(SigHandler::SigAction(tell), SaFlags::SA_RESTART, SigSet::empty());
+    for number in LISTENED.into_iter().filter(|n| *n == Signal::SIGCHLD || !is_ignored(*n)) {
+        // SAFETY: the handler only loads an atomic and writes to a non-blocking socket, both allowed in one.
+        unsafe { sigaction(number, &action) }.what(what)?;
     }
-    forward(Signal::SIGCHLD, Event::Child, send.clone())?;
-    forward(Signal::SIGWINCH, Event::Resized, send.clone())?;
-    forward(Signal::SIGCONT, Event::Continued, send)?;
+    let (send, receive) = mpsc::unbounded_channel();
+    tokio::spawn(pass(near, send));
     Ok(receive)
 }
 
-fn forward(number: Signal, event: Event, to: mpsc::UnboundedSender<Event>) -> Result<()> {
-    let mut stream = signal(SignalKind::from_raw(number as i32)).what(|| format!("cannot listen to {number}"))?;
-    tokio::spawn(async move { while stream.recv().await.is_some() && to.send(event.clone()).is_ok() {} });
-    Ok(())
+/// The handler.
+extern "C" fn tell(number: i32, info: *mut nix::libc::siginfo_t, _: *mut nix::libc::c_void) {
+    let saved = nix::errno::Errno::last();
+    // SAFETY: the kernel hands a handler with SA_SIGINFO a valid siginfo.
+    let code = if info.is_null() { 0 } else { unsafe { (*info).si_code } };
+    let from_kernel = code > 0 && code != nix::libc::SI_USER;
+    let message = [number as u8, u8::from(from_kernel)];
+    // SAFETY: writes two bytes from an array that lives through the call; a full socket loses one of very many signals.
+    unsafe { nix::libc::write(TOLD.load(Ordering::Acquire), message.as_ptr().cast(), message.len()) };
+    saved.set();
+}
+
+async fn pass(mut near: tokio::net::UnixStream, to: mpsc::UnboundedSender<Event>) {
+    let mut message = [0; 2];
+    while near.read_exact(&mut message).await.is_ok() {
+        let Ok(number) = Signal::try_from(i32::from(message[0])) else { continue };
+        let event = match number {
+            Signal::SIGCHLD => Event::Child,
+            Signal::SIGWINCH => Event::Resized,
+            Signal::SIGCONT => Event::Continued,
+            other => Event::Pass(other, message[1] == 1),
+        };
+        if to.send(event).is_err() {
+            return;
+        }
+    }
+}
+
+/// The first signal that ends us while there is no command yet that could handle it.
+pub(crate) async fn deadly(events: &mut mpsc::UnboundedReceiver<Event>) -> Signal {
+    loop {
+        match events.recv().await {
+            Some(Event::Pass(Signal::SIGTSTP, _)) => super::tty::stop_ourselves(),
+            Some(Event::Pass(signal, _)) => return signal,
+            Some(_) => {}
+            None => std::future::pending().await,
+        }
+    }
 }
 
 fn is_ignored(number: Signal) -> bool {

@@ -1,12 +1,12 @@
 //! The host's terminal: borrowed, and always given back.
 
 use crate::error::{Context, Result};
-use nix::sys::signal::{SigHandler, SigSet, SigmaskHow, Signal, sigprocmask};
-use nix::sys::termios::{SetArg, Termios, cfmakeraw, tcgetattr, tcsetattr};
+use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, SigmaskHow, Signal, sigaction, sigprocmask};
+use nix::sys::termios::{LocalFlags, SetArg, SpecialCharacterIndices, Termios, cfmakeraw, tcgetattr, tcsetattr};
 use std::fs::File;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::sync::Mutex;
-use vmclaude_init::wire::proto::WinSize;
+use vmclaude_init::wire::proto::{SignalKeys, WinSize};
 
 /// What a program may have switched on and a dead one cannot switch off: cursor and keypad modes, alternate screen,
 /// mouse, focus, bracketed paste, colour-scheme reports, kitty keys, modifyOtherKeys, colours.
@@ -49,6 +49,24 @@ impl Raw {
             set(fd, &raw).what(what)?;
         }
         Ok(Raw(()))
+    }
+}
+
+impl Raw {
+    /// Makes the terminal's signal keys signals, as they are in the guest: then they reach everybody in our job, as they
+    /// would if the command ran here. `None`: they are bytes like all others.
+    pub(crate) fn follow(&self, keys: Option<SignalKeys>) {
+        if let Some((fd, before)) = lock().as_ref() {
+            let mut modes = before.clone();
+            cfmakeraw(&mut modes);
+            if let Some(keys) = keys {
+                modes.local_flags |= LocalFlags::ISIG;
+                modes.control_chars[SpecialCharacterIndices::VINTR as usize] = keys.interrupt;
+                modes.control_chars[SpecialCharacterIndices::VQUIT as usize] = keys.quit;
+                modes.control_chars[SpecialCharacterIndices::VSUSP as usize] = keys.suspend;
+            }
+            let _ = set(fd, &modes);
+        }
     }
 }
 
@@ -99,13 +117,14 @@ fn set(fd: &OwnedFd, to: &Termios) -> nix::Result<()> {
 
 /// Stops this process as its terminal's suspend key would, and comes back when it is continued.
 pub(crate) fn stop_ourselves() {
-    // SAFETY: both dispositions run no code of ours.
-    let ours = unsafe { nix::sys::signal::signal(Signal::SIGTSTP, SigHandler::SigIgn) };
+    let ignore = SigAction::new(SigHandler::SigIgn, SaFlags::empty(), SigSet::empty());
+    // SAFETY: ignoring runs no code of ours.
+    let ours = unsafe { sigaction(Signal::SIGTSTP, &ignore) };
     // The whole job stops, as it would for the key; we ignore this one and stop by the one that cannot be ignored.
     let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(0), Signal::SIGTSTP);
     let _ = nix::sys::signal::raise(Signal::SIGSTOP);
     if let Ok(ours) = ours {
         // SAFETY: puts back what was there.
-        let _ = unsafe { nix::sys::signal::signal(Signal::SIGTSTP, ours) };
+        let _ = unsafe { sigaction(Signal::SIGTSTP, &ours) };
     }
 }

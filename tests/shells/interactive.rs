@@ -193,3 +193,17 @@ fn traps_and_pipestatus_are_the_users_own() {
     t.keys("true | false | true\n");
     has(&t.step("echo \"ps=$saved.\""), "ps=0 1 0.", "bash");
 }
+
+#[test]
+fn when_the_state_directory_is_gone_the_prompt_is_quiet_and_claude_refuses() {
+    let world = World::new();
+    let shells = ALL.map(|shell| (shell, loaded(&world, shell).0));
+    std::fs::remove_dir_all(&world.state).expect("rm");
+    for (shell, mut t) in shells {
+        let said = t.step("cd \"$T\"");
+        for noise in ["rror", "nown", "o such", "not found", "cannot"] {
+            lacks(&said, noise, shell);
+        }
+        has(&t.step("claude x"), "refusing to run claude", shell);
+    }
+}

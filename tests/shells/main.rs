@@ -4,6 +4,7 @@
 mod batch;
 mod hooks;
 mod interactive;
+mod person;
 mod pty;
 mod races;
 mod signals;

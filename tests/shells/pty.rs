@@ -26,7 +26,13 @@ impl Typist {
     /// Starts an interactive shell in `out`; its hook is not loaded.
     pub(crate) fn new(world: &World, words: &[&str]) -> Typist {
         let mut command = world.shell(words);
-        world.clean(command.arg("-i"));
+        command.arg("-i");
+        Typist::with(world, command)
+    }
+
+    /// Starts any program in `out`.
+    pub(crate) fn with(world: &World, mut command: Command) -> Typist {
+        world.clean(&mut command);
         Typist::start(command)
     }
 

@@ -9,10 +9,13 @@ use std::sync::OnceLock;
 /// The program under test.
 pub(crate) const VMCLAUDE: &str = env!("CARGO_BIN_EXE_vmclaude");
 
-const TOOLS: [&str; 23] = [
+const TOOLS: [&str; 25] = [
     "sh", "bash", "zsh", "fish", "env", "cat", "cp", "ls", "grep", "xargs", "make", "mkdir", "mv", "rm", "rmdir",
-    "sleep", "ln", "true", "python3", "sed", "head", "kill", "chmod",
+    "sleep", "ln", "true", "python3", "sed", "head", "kill", "chmod", "date", "seq",
 ];
+
+/// Other versions of the three, tested where this machine has them (by these names, or in `target/shells`).
+pub(crate) const OTHERS: [&str; 4] = ["bash-3.2", "bash-5.3", "fish-4", "zsh-5.8"];
 
 /// The vmclaude that the shim finds: it says what it was given.
 const FAKE_VMCLAUDE: &str = r#"#!/bin/sh
@@ -60,9 +63,8 @@ impl World {
         }
         symlink(world.path("out"), world.path("tr ee/link-out")).expect("ln");
         symlink(world.path("tr ee/sub"), world.path("link-in")).expect("ln");
-        for tool in TOOLS {
-            let dirs = ["/usr/bin", "/bin", "/usr/local/bin", "/opt/homebrew/bin"];
-            if let Some(found) = dirs.iter().map(|d| Path::new(d).join(tool)).find(|p| p.exists()) {
+        for tool in TOOLS.iter().chain(&OTHERS) {
+            if let Some(found) = find(tool) {
                 symlink(found, world.path("tools").join(tool)).expect("ln");
             }
         }
@@ -123,7 +125,7 @@ impl World {
             }
             _ => words.to_vec(),
         };
-        command.args(match words[0] {
+        command.args(match base(words[0]) {
             "zsh" => &["-f"][..],
             "bash" => &["--norc", "--noprofile"],
             "fish" => &["--no-config"],
@@ -135,10 +137,9 @@ impl World {
 
     /// Runs a script in a shell that has loaded its hook.
     pub(crate) fn script(&self, words: &[&str], script: &str) -> Done {
-        let hook = vmclaude::hook::quote(shell_of(words[0]), &self.hook(words[0]));
-        self.run(
-            self.shell(words).arg("-c").arg(format!(". {hook}\n{}", script.replace("%HOOK%", &self.hook(words[0])))),
-        )
+        let hook = vmclaude::hook::quote(shell_of(base(words[0])), &self.hook(base(words[0])));
+        let script = script.replace("%HOOK%", &self.hook(base(words[0])));
+        self.run(self.shell(words).arg("-c").arg(format!(". {hook}\n{script}")))
     }
 
     /// Runs the shim itself in a directory.
@@ -147,6 +148,18 @@ impl World {
         command.arg("-c").arg(r#"cd "$W/$0" && exec "$S/shims/claude" "$@""#).arg(dir).args(args);
         self.run(&mut command)
     }
+}
+
+/// `bash` for `bash-3.2`.
+pub(crate) fn base(name: &str) -> &str {
+    name.split('-').next().unwrap_or(name)
+}
+
+/// Where the machine has a tool, whatever PATH says.
+pub(crate) fn find(tool: &str) -> Option<PathBuf> {
+    let built = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/shells");
+    let dirs = ["/usr/bin", "/bin", "/usr/local/bin", "/opt/homebrew/bin"];
+    dirs.iter().map(Path::new).chain([built.as_path()]).map(|dir| dir.join(tool)).find(|path| path.exists())
 }
 
 pub(crate) fn shell_of(name: &str) -> vmclaude::hook::Shell {

@@ -51,16 +51,12 @@ pub(crate) fn start(start: &Start) -> Result<Running, NotStarted> {
     let slave = terminal.as_ref().map(|(_, slave)| slave.as_fd());
     let mut command = Command::new(text(name));
     command.args(args.iter().map(|a| text(a))).env_clear().envs(start.env.iter().map(|(k, v)| (text(k), text(v))));
-    let mut pipes = [None, None, None];
-    for n in 0..3 {
-        let (theirs, ours) = endpoint(start.stdio[n], n, slave, start.user)?;
-        pipes[n] = ours;
-        match n {
-            0 => command.stdin(theirs),
-            1 => command.stdout(theirs),
-            _ => command.stderr(theirs),
-        };
-    }
+    let endpoint = |n: usize| endpoint(start.stdio[n], n, slave, start.user);
+    let (stdin, to_stdin) = endpoint(0)?;
+    let (stdout, from_stdout) = endpoint(1)?;
+    let (stderr, from_stderr) = endpoint(2)?;
+    command.stdin(stdin).stdout(stdout).stderr(stderr);
+    let pipes = [to_stdin, from_stdout, from_stderr];
     if let Some(slave) = slave {
         nix::unistd::setsid().ok();
         set_controlling(slave)?;

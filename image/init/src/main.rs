@@ -1,9 +1,10 @@
-//! The guest supervisor: PID 1 of the VM. Prepares the root, speaks the wire, runs one command, and powers off.
+//! The guest supervisor: PID 1 of the VM and its one child. Prepares the root, speaks the wire, runs one command, and powers off.
 //!
 //! The wire is the sign of life: when it ends, for whatever reason, everything here is killed and the VM is off.
 
 mod boot;
 mod command;
+mod keys;
 mod net;
 mod power;
 mod proxy;
@@ -12,6 +13,9 @@ mod session;
 mod setup;
 mod sys;
 
+use nix::errno::Errno;
+use nix::sys::wait::{WaitStatus, waitpid};
+use nix::unistd::{ForkResult, fork};
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
@@ -24,8 +28,27 @@ fn main() -> ExitCode {
     power::off()
 }
 
+/// PID 1 prepares, and then only waits: the kernel does not let a job be stopped whose parent is PID 1, so the parent of
+/// the command is a process of its own, which also takes in the orphans.
 fn run() -> std::io::Result<()> {
     let port = boot::prepare()?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(session::serve(port))
+    // SAFETY: there is one thread, so the child may do whatever it likes.
+    match unsafe { fork() }? {
+        ForkResult::Parent { child } => {
+            drop(port);
+            while !matches!(
+                waitpid(child, None),
+                Ok(WaitStatus::Exited(..) | WaitStatus::Signaled(..)) | Err(Errno::ECHILD)
+            ) {}
+            Ok(())
+        }
+        ForkResult::Child => {
+            nix::sys::prctl::set_child_subreaper(true)?;
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            if let Err(e) = runtime.block_on(session::serve(port)) {
+                sys::log(&format!("{e}"));
+            }
+            power::gone()
+        }
+    }
 }

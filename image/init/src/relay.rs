@@ -4,9 +4,11 @@ use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::OwnedFd;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use tokio::io::unix::AsyncFd;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::sync::Notify;
 
 /// A descriptor that can be polled: the wire's port, a terminal, a pipe.
 pub(crate) struct Async(AsyncFd<File>);
@@ -51,6 +53,19 @@ impl AsyncWrite for Async {
 
     fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
         Poll::Ready(Ok(()))
+    }
+}
+
+/// A terminal whose output is noticed: whoever writes may have changed its modes before.
+pub(crate) struct Noticed(pub(crate) Async, pub(crate) Arc<Notify>);
+
+impl AsyncRead for Noticed {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let read = Pin::new(&mut self.0).poll_read(cx, buf);
+        if read.is_ready() {
+            self.1.notify_one();
+        }
+        read
     }
 }
 

@@ -1,24 +1,30 @@
 //! One command over the wire, from the hello to the acknowledged exit.
 
 use crate::command::{self, NotStarted, Running};
-use crate::relay::{Async, pump};
+use crate::relay::{Async, Noticed, pump};
 use crate::sys::{self, Change};
-use crate::{net, power, proxy, setup};
+use crate::{keys, net, power, proxy, setup};
 use nix::sys::signal::{Signal, kill, killpg};
 use std::collections::HashMap;
 use std::fs::File;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::str::FromStr;
+use std::sync::Arc;
+use std::time::Duration;
 use tokio::io::{AsyncRead, ReadHalf, WriteHalf, split};
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinSet;
+use tokio::time::MissedTickBehavior;
 use vmclaude_init::wire::mux::{Side, Stream, Wire, greet};
-use vmclaude_init::wire::proto::{self, Ended, MAX_TO_GUEST, Open, Start, Target, ToGuest, ToHost};
+use vmclaude_init::wire::proto::{self, Ended, MAX_TO_GUEST, Open, Reach, Start, Target, ToGuest, ToHost};
 
 /// Where the guest's HTTP proxy listens; the host puts it into the environment.
 const PROXY: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 3128);
+
+/// How often the terminal's modes are looked at while nothing is written to it. Programs that change them mostly write.
+const LOOK: Duration = Duration::from_millis(200);
 
 /// Speaks the wire until the exit is acknowledged or the host is gone.
 pub(crate) async fn serve(port: File) -> io::Result<()> {
@@ -81,10 +87,22 @@ async fn run(
         Err(NotStarted::Ended(ended)) => return Ok(ended),
         Err(NotStarted::Failed(e)) => return Err(e),
     };
-    let mut outputs = relay(&mut running, streams)?;
+    let spoke = Arc::new(Notify::new());
+    let mut outputs = relay(&mut running, streams, &spoke)?;
     proto::send(to_host, &ToHost::Started).await?;
+    let mut signal_keys = None;
+    let mut look = tokio::time::interval(LOOK);
+    look.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let ended = loop {
+        if let Some(now) = running.terminal.as_ref().map(|t| keys::signal_keys(t, running.pid))
+            && now != signal_keys
+        {
+            signal_keys = now;
+            proto::send(to_host, &ToHost::SignalKeys(now)).await?;
+        }
         tokio::select! {
+            () = spoke.notified() => {}
+            _ = look.tick(), if running.terminal.is_some() => {}
             _ = children.recv() => {
                 if let Some(ended) = reap(&running, to_host).await? {
                     break ended;
@@ -132,11 +150,15 @@ async fn streams(wire: &Wire, start: &Start) -> io::Result<HashMap<&'static str,
 }
 
 /// Starts the copying; the set holds what must be finished before the exit is told.
-fn relay(running: &mut Running, mut streams: HashMap<&'static str, Stream>) -> io::Result<JoinSet<io::Result<()>>> {
+fn relay(
+    running: &mut Running,
+    mut streams: HashMap<&'static str, Stream>,
+    spoke: &Arc<Notify>,
+) -> io::Result<JoinSet<io::Result<()>>> {
     let mut outputs = JoinSet::new();
     if let (Some(terminal), Some(stream)) = (running.terminal.as_ref(), streams.remove("terminal")) {
         let (from_host, to_host) = split(stream);
-        outputs.spawn(pump(Async::new(terminal.try_clone()?)?, to_host));
+        outputs.spawn(pump(Noticed(Async::new(terminal.try_clone()?)?, spoke.clone()), to_host));
         let keys = Async::new(terminal.try_clone()?)?;
         tokio::spawn(async move { type_in(from_host, keys).await });
     }
@@ -190,9 +212,9 @@ fn named(number: i32) -> proto::Signal {
 
 fn obey(frame: Option<ToGuest>, running: &Running) -> io::Result<()> {
     match frame {
-        Some(ToGuest::Signal(signal, group)) => {
+        Some(ToGuest::Signal(signal, reach)) => {
             if let Ok(signal) = Signal::from_str(&signal.name) {
-                deliver(running, signal, group);
+                deliver(running, signal, reach);
             }
             Ok(())
         }
@@ -208,15 +230,17 @@ fn obey(frame: Option<ToGuest>, running: &Running) -> io::Result<()> {
 }
 
 /// To the command, or to the group that a terminal would send it to.
-fn deliver(running: &Running, signal: Signal, group: bool) {
-    let foreground = running.terminal.as_ref().and_then(|t| nix::unistd::tcgetpgrp(t).ok()).filter(|p| p.as_raw() > 0);
-    let result = match (group, foreground) {
-        (true, Some(foreground)) => killpg(foreground, signal),
-        (true, None) => killpg(running.pid, signal),
-        (false, _) => kill(running.pid, signal),
+fn deliver(running: &Running, signal: Signal, reach: Reach) {
+    let terminal = running.terminal.as_ref();
+    let foreground = terminal.and_then(|t| nix::unistd::tcgetpgrp(t).ok()).filter(|p| p.as_raw() > 0);
+    let key = terminal.filter(|_| reach == Reach::Key).and_then(|t| Some((t, keys::key_for(t, signal)?)));
+    let result = match (reach, key) {
+        (Reach::Process, _) => kill(running.pid, signal),
+        (_, Some((terminal, key))) => nix::unistd::write(terminal, &[key]).map(drop),
+        (_, None) => killpg(foreground.unwrap_or(running.pid), signal),
     };
     if let Err(e) = result {
-        crate::sys::log(&format!("{signal}: {e}"));
+        sys::log(&format!("{signal}: {e}"));
     }
 }
 

@@ -93,12 +93,23 @@ pub enum Dialled {
 pub enum ToGuest {
     /// What to run. Sent once, first.
     Start(Box<Start>),
-    /// A signal for the command; `true`: for its whole process group, as a terminal sends it.
-    Signal(Signal, bool),
+    /// A signal for the command.
+    Signal(Signal, Reach),
     /// The host's terminal has a new size.
     Resize(WinSize),
     /// The host has everything and knows the end: power off.
     ExitAck,
+}
+
+/// Whom a signal reaches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Reach {
+    /// The command's process, as `kill` would.
+    Process,
+    /// The terminal's foreground job, or the command's process group.
+    Group,
+    /// Whomever the terminal's key for this signal would reach, with what that key echoes.
+    Key,
 }
 
 /// Guest to host, on the control stream.
@@ -108,6 +119,8 @@ pub enum ToHost {
     Started,
     /// The command was stopped by a signal.
     Stopped(Signal),
+    /// Whether the terminal's signal keys are signals for the command now; bytes to start with.
+    SignalKeys(Option<SignalKeys>),
     /// The command is gone and all of its output was sent.
     Exit(Ended),
     /// The guest cannot do what it was asked to do: the reason, for a person.
@@ -182,6 +195,17 @@ pub struct WinSize {
     pub width: u16,
     /// Height in pixels; 0: unknown.
     pub height: u16,
+}
+
+/// The keys that the terminal turns into signals; 0: none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SignalKeys {
+    /// SIGINT, mostly Ctrl-C.
+    pub interrupt: u8,
+    /// SIGQUIT, mostly Ctrl-\.
+    pub quit: u8,
+    /// SIGTSTP, mostly Ctrl-Z.
+    pub suspend: u8,
 }
 
 /// How the command ended.

@@ -260,11 +260,9 @@ impl Core {
 
     /// Ends our direction once everything written is sent.
     pub(super) fn finish(&mut self, id: u32) {
-        if let Some(stream) = self.streams.get_mut(&id) {
-            if stream.fin == Fin::No {
-                stream.fin = Fin::Wanted;
-                self.queue(id);
-            }
+        if let Some(stream) = self.streams.get_mut(&id).filter(|s| s.fin == Fin::No) {
+            stream.fin = Fin::Wanted;
+            self.queue(id);
         }
     }
 

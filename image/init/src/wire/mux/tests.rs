@@ -173,7 +173,7 @@ fn whoever_breaks_the_rules_loses_the_wire() {
         ("never opened", frame(4, Kind::Data, b"x")),
         ("stream zero", frame(0, Kind::Fin, b"")),
         ("our own id", opening(1, &Open::Stdout)),
-        ("twice", with(&[open.clone()])),
+        ("twice", with(std::slice::from_ref(&open))),
         ("empty data", with(&[frame(2, Kind::Data, b"")])),
         ("data behind the end", with(&[frame(2, Kind::Fin, b""), data(1)])),
         ("beyond the window", with(&vec![data(30_000); 9])),
@@ -248,7 +248,7 @@ proptest! {
         let waker = Waker::noop();
         let (mut ids, mut sent, mut got) = (Vec::new(), HashMap::<u32, Vec<u8>>::new(), HashMap::<u32, Vec<u8>>::new());
         let mut counter = 0u8;
-        let mut read = |guest: &mut Core, got: &mut HashMap<u32, Vec<u8>>, id, n| {
+        let read = |guest: &mut Core, got: &mut HashMap<u32, Vec<u8>>, id, n| {
             let buffer = got.entry(id).or_default();
             guest.read(id, n, |b| buffer.extend_from_slice(b), waker)
         };

@@ -1,0 +1,298 @@
+#!/bin/sh
+# Installs vmclaude: builds it (or takes a prebuilt archive that lies beside this file), proves it by booting a VM, and only
+# then changes anything of yours: program files first, hook files next, shell start files last. A failure undoes all of it.
+set -eu
+umask 022
+unset CDPATH
+here=$(cd "$(dirname "$0")" && pwd -P)
+os=$(uname -s | tr '[:upper:]' '[:lower:]') arch=$(uname -m)
+[ "$arch" != arm64 ] || arch=aarch64
+archive=$here/vmclaude-$os-$arch.tar.gz
+yes='' shells=1 image=1 dry='' mode=install purge='' stage='' work='' prefix=${HOME:-}/.local
+# Run from where it was installed, it is about that very installation.
+case $here in */lib/vmclaude) prefix=${here%/lib/vmclaude} ;; esac
+
+usage() {
+  cat <<'EOF'
+Usage: ./install.sh [OPTION]...
+  --prefix DIR   install into DIR (default: ~/.local)
+  --yes          ask nothing; as root, install missing packages
+  --no-shell     leave the shells' start files alone
+  --no-image     neither build the image nor boot the VM
+  --build-only   build into target/ and install nothing
+  --dry-run      say what would be done, and do nothing
+  --uninstall    take everything out again; images, settings and conversations stay
+  --purge        with --uninstall: these too
+EOF
+}
+say() { printf '%s\n' "$*"; }
+fail() { # what happened, then a line each for why and what next
+  printf 'install.sh: %s\n' "$1" >&2
+  shift
+  [ $# -eq 0 ] || printf '  %s\n' "$@" >&2
+  exit 1
+}
+ask() { # a question whose answer is yes by default where $2 is Y
+  [ -z "$yes" ] || return 0
+  [ -t 0 ] && [ -t 2 ] || return 1
+  printf '%s [%s] ' "$1" "$2" >&2
+  read -r answer || answer=n
+  case ${answer:-${2%/*}} in [Yy]*) ;; *) return 1 ;; esac
+}
+has() { PATH=$PATH:/usr/sbin:/sbin command -v "$1" >/dev/null 2>&1; }
+xdg() { case $1 in /*) printf %s "$1" ;; *) printf %s "$HOME/$2" ;; esac; }
+
+while [ $# -gt 0 ]; do
+  case $1 in
+    --prefix) [ $# -gt 1 ] || fail '--prefix needs a directory'; prefix=$2; shift ;;
+    --prefix=*) prefix=${1#*=} ;;
+    --yes | -y) yes=1 ;;
+    --no-shell) shells='' ;;
+    --no-image) image='' ;;
+    --build-only) mode=build ;;
+    --dry-run) dry=1 ;;
+    --uninstall) mode=uninstall ;;
+    --purge) purge=1 ;;
+    --help | -h) usage; exit 0 ;;
+    *) usage >&2; exit 64 ;;
+  esac
+  shift
+done
+[ -z "$purge" ] || [ $mode = uninstall ] || fail '--purge belongs to --uninstall'
+
+# --- what the machine must have -------------------------------------------------------------------------------------
+missing='' # packages
+need() { has "$1" || missing="$missing $2"; }
+
+recent() { # whether this cargo is 1.88 or later
+  version=$("$1" --version 2>/dev/null) || return 1
+  version=${version#cargo } minor=${version#1.}
+  case $version in 1.*) [ "${minor%%.*}" -ge 88 ] ;; *) return 1 ;; esac
+}
+find_cargo() {
+  for cargo in "${CARGO:-cargo}" "${CARGO_HOME:-${HOME:-}/.cargo}/bin/cargo" /usr/bin/cargo; do
+    ! recent "$cargo" || return 0
+  done
+  return 1
+}
+need_to_build() {
+  need cc build-essential
+  find_cargo || missing="$missing cargo-web rustc-web"
+  for lib in seccomp cap-ng; do
+    printf 'int main(void){return 0;}' | cc -x c - "-l$lib" -o /dev/null 2>/dev/null || missing="$missing lib$lib-dev"
+  done
+}
+need_to_run() {
+  case $arch in aarch64) need qemu-system-aarch64 qemu-system-arm ;; *) need qemu-system-x86_64 qemu-system-x86 ;; esac
+  need mmdebstrap mmdebstrap
+  need mkfs.erofs erofs-utils
+  need mkfs.ext4 e2fsprogs
+  need newuidmap uidmap
+  need depmod kmod
+}
+provide() { # the missing packages: installed by root, named to everybody else in one command
+  [ -n "$missing" ] || return 0
+  has apt-get || fail "this machine lacks what Debian packages as:$missing" \
+    'try: install them with your package manager, then ./install.sh again'
+  command="apt-get install --no-install-recommends$missing"
+  if [ -n "$dry" ]; then say "would run: $command"; return 0; fi
+  [ "$(id -u)" = 0 ] || fail "packages are missing:$missing" "try: sudo $command"
+  ask "Install$missing?" Y/n || fail "packages are missing:$missing" "try: $command"
+  # shellcheck disable=SC2086 # a list of words
+  { apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends $missing; } >&2 ||
+    fail "cannot install$missing" "try: $command"
+  find_cargo || [ $mode != build ] || fail 'there is no cargo 1.88 or later' 'try: a newer Rust toolchain (rustup update)'
+}
+check_mac() {
+  version=$(sw_vers -productVersion 2>/dev/null || echo 0)
+  [ "${version%%.*}" -ge 26 ] || fail "this is macOS $version" 'because the VM needs macOS 26' 'try: update macOS'
+  [ "$arch" = aarch64 ] || fail 'this Mac has an Intel processor' 'because the VM needs Apple silicon'
+  has container || fail "Apple's container is not installed" \
+    'try: the installer package of the newest release of github.com/apple/container, then container system start'
+  fail "everything that vmclaude needs is here, and its engine for Apple's container is not finished" \
+    'try: Linux for now'
+}
+
+# --- build ----------------------------------------------------------------------------------------------------------
+build() {
+  cd "$here"
+  out=${CARGO_TARGET_DIR:-target} triple=$arch-unknown-linux-gnu
+  "$cargo" build --locked --release -p vmclaude >&2
+  # Static: one runs where there is no library yet, the other in no time.
+  (export "CARGO_TARGET_$(echo "$triple" | tr '[:lower:]-' '[:upper:]_')_RUSTFLAGS=-C target-feature=+crt-static"
+    "$cargo" build --locked --release --target "$triple" -p vmclaude-init -p vmclaude-shim >&2)
+}
+copy_if_new() { cmp -s "$1" "$2" || { cp "$1" "$2.new" && mv -f "$2.new" "$2"; }; }
+build_only() {
+  build
+  mkdir -p "$out/lib/vmclaude"
+  for name in vmclaude-init vmclaude-shim; do
+    copy_if_new "$out/$triple/release/$name" "$out/lib/vmclaude/$name"
+  done
+  ln -sf vmclaude "$out/release/vmclaude-container"
+}
+fill_stage() { # $work becomes what the prefix will get
+  mkdir -p "$work/bin" "$work/lib/vmclaude"
+  if [ -f "$archive" ]; then
+    tar -xzf "$archive" -C "$work" || fail "cannot unpack $archive"
+  else
+    build
+    cp "$out/release/vmclaude" "$work/bin/"
+    cp "$out/$triple/release/vmclaude-init" "$out/$triple/release/vmclaude-shim" "$work/lib/vmclaude/"
+  fi
+  for name in bin/vmclaude lib/vmclaude/vmclaude-init lib/vmclaude/vmclaude-shim; do
+    [ -x "$work/$name" ] || fail "there is no $name in what was built" "try: rm $archive"
+  done
+  ln -sf vmclaude "$work/bin/vmclaude-container"
+  # So that it can be taken out again without the sources.
+  mkdir -p "$work/lib/vmclaude/shell"
+  cp "$here/install.sh" "$work/lib/vmclaude/"
+  cp "$here/shell/start-files.sh" "$work/lib/vmclaude/shell/"
+  mkdir -p "$work/share/bash-completion/completions" "$work/share/zsh/site-functions" \
+    "$work/share/fish/vendor_completions.d" "$work/share/man/man1"
+  "$work/bin/vmclaude" completions bash >"$work/share/bash-completion/completions/vmclaude"
+  ln -sf vmclaude "$work/share/bash-completion/completions/vmclaude-container"
+  "$work/bin/vmclaude" completions zsh >"$work/share/zsh/site-functions/_vmclaude"
+  "$work/bin/vmclaude" completions fish >"$work/share/fish/vendor_completions.d/vmclaude.fish"
+  "$work/bin/vmclaude" man "$work/share/man/man1"
+}
+prove() { # the image, and a VM from it, before anything is installed
+  say 'Building the image (minutes, the first time) ...'
+  "$work/bin/vmclaude" image build || fail 'cannot build the image, so nothing was installed'
+  mkdir -p "$stage/home" "$stage/project"
+  cd "$stage/project"
+  # A home of its own: the trial leaves nothing in yours.
+  # shellcheck disable=SC2016 # for the guest's shell
+  proof=$(XDG_CONFIG_HOME=$(xdg "${XDG_CONFIG_HOME-}" .config) XDG_DATA_HOME=$(xdg "${XDG_DATA_HOME-}" .local/share) \
+    XDG_CACHE_HOME=$(xdg "${XDG_CACHE_HOME-}" .cache) XDG_STATE_HOME=$stage/home/state HOME=$stage/home \
+    "$work/bin/vmclaude-container" sh -c 'echo "kernel $(uname -r), Claude Code $(claude --version)"' </dev/null) ||
+    fail 'the VM did not boot, so nothing was installed'
+  cd "$here"
+}
+
+# --- change, and change back ----------------------------------------------------------------------------------------
+count=0
+step() { printf '%s\n' "$*" >>"$stage/undo"; } # written down before it is done
+note() { printf '%s\n' "$*" >>"$stage/manifest"; }
+keep() { count=$((count + 1)); cp -pP "$1" "$stage/old/$count"; step "put $count $1"; }
+take() { if [ -L "$1" ] || [ -e "$1" ]; then keep "$1"; rm -f "$1"; fi; }
+make_dir() {
+  [ ! -d "$1" ] || return 0
+  make_dir "$(dirname "$1")"
+  step "rmdir $1"; note "dir $1"
+  mkdir "$1"
+}
+place() { # a new file to its place; the old one is there until then
+  make_dir "$(dirname "$2")"
+  [ -L "$2" ] || [ ! -d "$2" ] || fail "$2 is a directory" "try: rmdir $2"
+  if [ -L "$2" ] || [ -e "$2" ]; then keep "$2"; else step "rm $2"; fi
+  mv -f "$1" "$2"
+}
+undo() {
+  status=$?
+  trap - EXIT HUP INT TERM
+  cd /
+  if [ "$status" != 0 ] && [ -s "$stage/undo" ]; then
+    sed '1!G;h;$!d' "$stage/undo" | while read -r what rest; do
+      case $what in
+        rm) rm -rf "$rest" ;;
+        rmdir) rmdir "$rest" 2>/dev/null || : ;;
+        mkdir) mkdir "$rest" ;;
+        put) mv -f "$stage/old/${rest%% *}" "${rest#* }" ;;
+      esac
+    done
+    say 'install.sh: everything is as it was before' >&2
+  fi
+  rm -rf "$stage"
+  exit "$status"
+}
+open_stage() { # beside what changes: only a rename within one file system is a single step
+  base=$1
+  [ -w "$base" ] || base=$prefix
+  until [ -d "$base" ]; do base=$(dirname "$base"); done
+  stage=$(mktemp -d "$base/.vmclaude-install.XXXXXX" 2>/dev/null) ||
+    fail "cannot write to $base" 'try: ./install.sh --prefix DIR, with a directory of yours'
+  trap undo EXIT; trap 'exit 129' HUP; trap 'exit 130' INT; trap 'exit 143' TERM
+  work=$stage/new
+  mkdir "$work" "$stage/old"
+  : >"$stage/undo"; : >"$stage/manifest"
+}
+
+# --- the whole ------------------------------------------------------------------------------------------------------
+install_all() {
+  need_to_run
+  [ -f "$archive" ] || need_to_build
+  provide
+  if [ -n "$dry" ]; then would; return 0; fi
+  open_stage "$prefix"
+  fill_stage
+  proof=''
+  [ -z "$image" ] || prove
+  [ ! -f "$manifest" ] || cat "$manifest" >>"$stage/manifest"
+  (cd "$work" && find . ! -type d) | sed 's/^\.\///' >"$stage/files"
+  while read -r file; do
+    note "file $file"
+    place "$work/$file" "$prefix/$file"
+  done <"$stage/files"
+  make_dir "$(dirname "$state")"
+  [ -e "$state" ] || step "rm $state"
+  "$prefix/bin/vmclaude" hook --install || fail 'cannot put the hooks in place'
+  [ -z "$shells" ] || edit_all
+  sort -u "$stage/manifest" >"$work/manifest"
+  place "$work/manifest" "$manifest"
+  say "vmclaude is installed in $prefix."
+  [ -z "$proof" ] || say "A VM booted: $proof."
+  [ -z "$shells" ] || say 'Open a new terminal, go to a project and type: vmclaude enroll'
+}
+would() {
+  if [ -f "$archive" ]; then say "would unpack $archive"; else say "would build in $here"; fi
+  [ -z "$image" ] || say 'would build the image and boot a VM from it'
+  say "would install into $prefix: bin lib/vmclaude share/man and completions"
+  say "would put the hooks into $state"
+  [ -z "$shells" ] || edit_all
+}
+uninstall_all() {
+  [ -f "$manifest" ] || fail "vmclaude is not installed in $prefix" 'try: ./install.sh --uninstall --prefix DIR'
+  if [ -n "$dry" ]; then sed 's/^/would take out: /' "$manifest"; return 0; fi
+  [ -z "$purge" ] || ask 'Remove images, settings, conversations and logins for good?' y/N ||
+    fail 'nothing was removed' 'because --purge was not confirmed' 'try: ./install.sh --uninstall --purge --yes'
+  open_stage "$(dirname "$prefix")"
+  sort -r "$manifest" >"$stage/todo" # what lies in a directory comes before it
+  while read -r what name; do
+    case $what in rc) unedit "$name" ;; file) take "$prefix/$name" ;; esac
+  done <"$stage/todo"
+  take "$manifest"
+  if [ -n "$purge" ]; then
+    for dir in "$state" "$data" "$(xdg "${XDG_CONFIG_HOME-}" .config)/vmclaude" \
+      "$(xdg "${XDG_CACHE_HOME-}" .cache)/vmclaude" "$HOME/.vm-claude"; do rm -rf "$dir"; done
+    say 'vmclaude is gone, and everything that it kept.'
+  else
+    say "vmclaude is gone. Kept: $state, $data, $HOME/.vm-claude and its settings (--purge removes them)."
+  fi
+  while read -r what name; do
+    [ "$what" != dir ] || ! rmdir "$name" 2>/dev/null || step "mkdir $name"
+  done <"$stage/todo"
+  say 'claude runs on the host again, in every directory. Close the terminals that are open.'
+}
+
+if [ $mode = build ]; then
+  need_to_build
+  provide
+  build_only
+  exit 0
+fi
+[ -d "${HOME:-}" ] || fail 'there is no home directory' 'try: export HOME=/path/to/your/home'
+case $prefix in /*) ;; *) prefix=$PWD/$prefix ;; esac
+state=$(xdg "${XDG_STATE_HOME-}" .local/state)/vmclaude data=$(xdg "${XDG_DATA_HOME-}" .local/share)/vmclaude
+manifest=$prefix/lib/vmclaude/manifest
+case $prefix$HOME$state in *'
+'*) fail 'there is a newline in the name of a directory' 'try: ./install.sh --prefix DIR' ;; esac
+[ -z "${SUDO_USER-}" ] || [ -O "$HOME" ] || fail "$HOME is not root's" 'try: ./install.sh without sudo'
+# shellcheck source=shell/start-files.sh
+. "$here/shell/start-files.sh"
+if [ $mode = uninstall ]; then uninstall_all; exit 0; fi
+case $os in
+  linux) install_all ;;
+  darwin) check_mac ;;
+  *) fail "vmclaude runs on Linux and macOS, not on $os" ;;
+esac

@@ -1,0 +1,52 @@
+//! `vmclaude image`.
+
+use super::args::{ImageRm, ImageVerb};
+use crate::error::{Context, Result};
+use crate::exit::Exit;
+use crate::host::Host;
+use crate::image::{self, Image, store};
+use crate::report;
+
+/// Builds, lists or removes images. `packages`: what the configuration adds to the guest.
+///
+/// # Errors
+/// The builder's and the store's.
+pub(super) fn run(host: &Host, verb: &ImageVerb, packages: &[String]) -> Result<Exit> {
+    match verb {
+        ImageVerb::Build(b) => {
+            let request = image::Request { claude: b.claude.as_deref(), fresh: b.fresh, packages };
+            let image = image::build(host, request)?;
+            report::note(&format!("the current image is {}", describe(&image)));
+        }
+        ImageVerb::List(output) => list(host, output.json)?,
+        ImageVerb::Rm(rm) => remove(host, rm)?,
+    }
+    Ok(Exit::OK)
+}
+
+fn describe(image: &Image) -> String {
+    let m = &image.manifest;
+    let mib = image.disk() >> 20;
+    format!("{}: Claude Code {}, kernel {}, Node.js {}, {mib} MiB", m.id, m.claude, m.kernel, m.node)
+}
+
+fn list(host: &Host, json: bool) -> Result<()> {
+    let (images, current) = store::list(&host.dirs)?;
+    if json {
+        let entry = |i: &Image| serde_json::json!({ "current": current.as_ref() == Some(&i.manifest.id), "dir": i.dir, "manifest": i.manifest });
+        let all: Vec<_> = images.iter().map(entry).collect();
+        let text = serde_json::to_string_pretty(&all).what(|| "cannot print the images")?;
+        return report::data(&format!("{text}\n"));
+    }
+    let mark = |i: &Image| if current.as_ref() == Some(&i.manifest.id) { '*' } else { ' ' };
+    let lines: String = images.iter().map(|i| format!("{} {}\n", mark(i), describe(i))).collect();
+    report::data(&lines)
+}
+
+fn remove(host: &Host, rm: &ImageRm) -> Result<()> {
+    let ids = match rm.all {
+        true => store::list(&host.dirs)?.0.into_iter().map(|i| i.manifest.id).collect(),
+        false => rm.ids.clone(),
+    };
+    ids.iter().try_for_each(|id| store::remove(&host.dirs, id))
+}

@@ -1,0 +1,213 @@
+//! `vmclaude status`: what `claude` would do here, why, with what, and what is wrong.
+
+use crate::cli::args::Output;
+use crate::cli::enroll::missing_hook;
+use crate::engine::qemu::Accel;
+use crate::enrollment::{shown, store, verdict};
+use crate::error::{Context, Failure, Result};
+use crate::exit::Exit;
+use crate::host::Host;
+use crate::plan::Limits;
+use crate::plan::mounts::WORKSPACE;
+use crate::report;
+use crate::report::status::{self, Claude, Engine, Image, Network, Problem, Runs, Shell, Status, Tree};
+use crate::session::{ask, denied, record, trial};
+use crate::settings::{self, Settings};
+use std::ffi::OsString;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
+use vmclaude_shim::find::{Search, find_host_claude};
+use vmclaude_shim::{Registry, Verdict};
+
+/// Prints the answer. Whatever is wrong is part of it, and no failure of this verb.
+///
+/// # Errors
+/// When stdout cannot be written.
+pub(super) fn run(host: &Host, output: &Output) -> Result<Exit> {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs());
+    let status = collect(host, now);
+    let text = match output.json {
+        true => serde_json::to_string_pretty(&status).what(|| "cannot print the status as JSON")? + "\n",
+        false => status::text(&status, now),
+    };
+    report::data(&text)?;
+    Ok(Exit::OK)
+}
+
+fn collect(host: &Host, now: u64) -> Status {
+    let mut problems = Vec::new();
+    let settings = match settings::load(host) {
+        Ok(settings) => Some(settings),
+        Err(failure) => {
+            problems.push(problem(failure));
+            None
+        }
+    };
+    let claude = claude(host, &mut problems);
+    let (engine, accel) = engine(host, settings.as_ref(), &mut problems);
+    let image = image(host, now, &mut problems);
+    let (sessions, dead) = record::survey(&host.dirs.runs());
+    if !dead.is_empty() {
+        let what = format!("{} crashed sessions left something behind", dead.len());
+        problems.push(Problem { what, because: Vec::new(), next: Some("vmclaude prune".into()) });
+    }
+    let limits = settings.as_ref().map_or_else(|| Limits::default_for(host.memory), |s| s.limits);
+    let reach = settings.as_ref().map_or_else(String::new, |s| s.network.to_string());
+    let allow_hosts = settings.iter().flat_map(|s| &s.network.allow_hosts).map(ToString::to_string).collect();
+    let shell = shell(host, claude.runs, &mut problems);
+    Status {
+        version: 1,
+        directory: host.cwd.clone(),
+        claude,
+        engine,
+        image,
+        limits: status::Limits {
+            cpus: limits.cpus_for(accel == Some(Accel::Tcg), host.cores),
+            memory_mib: limits.memory,
+        },
+        network: Network { reach, allow_hosts, refused: denied::last(&host.dirs) },
+        sessions,
+        shell,
+        problems,
+    }
+}
+
+fn problem(failure: Failure) -> Problem {
+    Problem { what: failure.what, because: failure.because, next: failure.next }
+}
+
+fn claude(host: &Host, problems: &mut Vec<Problem>) -> Claude {
+    let registry = Registry::read(&host.dirs.state).ok().flatten();
+    let var = |name: &str| host.env.get(std::ffi::OsStr::new(name)).map(OsString::as_os_str);
+    let search = Search { path: var("PATH"), home: var("HOME"), state: &host.dirs.state, registry: registry.as_ref() };
+    let mut claude = Claude { runs: Runs::Refuses, why: String::new(), tree: None, host: find_host_claude(&search, 0) };
+    match verdict(host) {
+        Ok(Verdict::Host { below }) => {
+            claude.runs = Runs::Host;
+            claude.why = match below {
+                Some(tree) => {
+                    format!("it is not enrolled, but {} below it is, and claude could reach it", shown(&tree))
+                }
+                None => "it is not enrolled (vmclaude enroll)".to_owned(),
+            };
+        }
+        Ok(Verdict::Vm(tree)) => {
+            claude.runs = Runs::Vm;
+            claude.why = match &tree.moved_from {
+                Some(old) => format!("it is the directory that was enrolled as {}", shown(old)),
+                None => format!("{} is enrolled", shown(&tree.root)),
+            };
+            let guest = Path::new(WORKSPACE).join(&tree.rest);
+            claude.tree = Some(Tree { guest, root: tree.root, moved_from: tree.moved_from });
+        }
+        Ok(Verdict::Refuse(refusal)) => {
+            let words = refusal.words();
+            claude.why.clone_from(&words.because);
+            problems.push(Problem { what: words.what, because: vec![words.because], next: Some(words.next) });
+        }
+        Err(failure) => {
+            claude.why = failure.because.first().cloned().unwrap_or_default();
+            problems.push(problem(failure));
+        }
+    }
+    claude
+}
+
+fn engine(host: &Host, settings: Option<&Settings>, problems: &mut Vec<Problem>) -> (Engine, Option<Accel>) {
+    let mut engine = Engine { program: None, version: None, acceleration: "unknown", why: String::new() };
+    let qemu = match settings.map(crate::run::qemu) {
+        Some(Ok(qemu)) => qemu,
+        Some(Err(failure)) => {
+            engine.why.clone_from(&failure.what);
+            problems.push(problem(failure));
+            return (engine, None);
+        }
+        None => {
+            engine.why = "the settings cannot be read".to_owned();
+            return (engine, None);
+        }
+    };
+    engine.version = ask::first_line(&qemu, "--version");
+    let choice = trial::known(host, &qemu);
+    engine.program = Some(qemu);
+    let Some(choice) = choice else {
+        engine.why = "/dev/kvm can be opened; the first run finds out whether it works".to_owned();
+        return (engine, None);
+    };
+    engine.acceleration = if choice.accel == Accel::Kvm { "kvm" } else { "tcg" };
+    engine.why.clone_from(&choice.why);
+    if choice.next.is_some() {
+        let what = "the VM is emulated and slow".to_owned();
+        problems.push(Problem { what, because: vec![choice.why], next: choice.next });
+    }
+    (engine, Some(choice.accel))
+}
+
+#[cfg(target_os = "linux")]
+fn image(host: &Host, now: u64, problems: &mut Vec<Problem>) -> Option<Image> {
+    match crate::image::store::current(&host.dirs) {
+        Ok(image) => {
+            let m = image.manifest;
+            let age = now.saturating_sub(m.created);
+            Some(Image { id: m.id, created: m.created, age, claude: m.claude, kernel: m.kernel })
+        }
+        Err(failure) => {
+            problems.push(problem(failure));
+            None
+        }
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn image(_: &Host, _: u64, _: &mut Vec<Problem>) -> Option<Image> {
+    None
+}
+
+fn shell(host: &Host, runs: Runs, problems: &mut Vec<Problem>) -> Shell {
+    // With a registry that cannot be read, nothing is installed anew either.
+    let files = store::read(&host.dirs.state).and_then(|entries| store::files(host, &entries));
+    let wrong = match &files {
+        Ok(files) => files.iter().find(|file| !file.is_current()).map(|file| shown(&file.path)),
+        Err(failure) => Some(failure.what.clone()),
+    };
+    if let Some(why) = &wrong {
+        let what = "the shell hooks are not those of this vmclaude".to_owned();
+        let because = vec![format!("{why} is missing, old or not yours")];
+        problems.push(match files {
+            Ok(_) => Problem { what, because, next: Some("vmclaude hook --install".to_owned()) },
+            Err(failure) => problem(failure),
+        });
+    }
+    let on_path = on_path(host);
+    let shim_first = on_path.as_deref() == Some(&host.dirs.state.join("shims/claude"));
+    if let Some(next) = missing_hook(host) {
+        let what = "your shell does not load the hook".to_owned();
+        problems.push(Problem { what, because: Vec::new(), next: Some(next) });
+    } else if runs == Runs::Vm && !shim_first {
+        let what = "claude, as programs find it, is not the one of vmclaude".to_owned();
+        let because =
+            vec![on_path.as_deref().map_or_else(
+                || "there is none on PATH".to_owned(),
+                |found| format!("{} is first on PATH", shown(found)),
+            )];
+        problems.push(Problem { what, because, next: Some("exec \"$SHELL\"   # or a new terminal".to_owned()) });
+    }
+    Shell { installed: wrong.is_none(), on_path, shim_first, guard: guard(host) }
+}
+
+/// The `claude` that a program without a shell finds.
+fn on_path(host: &Host) -> Option<PathBuf> {
+    let path = host.env.get(std::ffi::OsStr::new("PATH"))?;
+    let runs = |file: &PathBuf| {
+        std::fs::metadata(file).is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
+    };
+    std::env::split_paths(path).map(|dir| dir.join("claude")).find(runs)
+}
+
+/// Whether the host's Claude Code has `vmclaude guard` among its hooks.
+fn guard(host: &Host) -> bool {
+    let dir = host.var("CLAUDE_CONFIG_DIR").map_or_else(|| host.home.join(".claude"), PathBuf::from);
+    let text = std::fs::read_to_string(dir.join("settings.json")).unwrap_or_default();
+    text.contains("vmclaude") && text.contains("guard")
+}

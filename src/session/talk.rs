@@ -1,0 +1,174 @@
+//! The state of a conversation: the terminal, the streams, and what events do to them.
+
+use super::converse::lost;
+use super::signals::{self, Event};
+use super::stdio::{self, Keys};
+use super::{relay, tty};
+use crate::error::{Context, Result};
+use crate::exit::Exit;
+use nix::sys::signal::Signal;
+use std::fs::File;
+use std::os::fd::{AsFd, OwnedFd};
+use tokio::io::{WriteHalf, split};
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use vmclaude_init::wire::mux::{Stream, Wire};
+use vmclaude_init::wire::proto::{self, Open, Reach, Stdio, ToGuest, ToHost, WinSize};
+
+/// Everything of a conversation that its events change.
+pub(super) struct Talk {
+    wire: Wire,
+    to_guest: WriteHalf<Stream>,
+    terminal: Option<File>,
+    facts: stdio::Facts,
+    raw: Option<tty::Raw>,
+    signal_keys: Option<proto::SignalKeys>,
+    keys: Option<WriteHalf<Stream>>,
+    outputs: JoinSet<std::io::Result<()>>,
+    started: bool,
+}
+
+impl Talk {
+    /// A conversation whose control stream is open; `tty` says which of our streams are terminals.
+    pub(super) fn new(wire: Wire, to_guest: WriteHalf<Stream>, tty: [bool; 3]) -> Talk {
+        let terminal = tty::controlling();
+        let facts = stdio::facts(tty, terminal.as_ref());
+        let outputs = JoinSet::new();
+        Talk { wire, to_guest, terminal, facts, raw: None, signal_keys: None, keys: None, outputs, started: false }
+    }
+
+    /// What stdin, stdout and stderr are in the guest.
+    pub(super) fn stdio(&self) -> [Stdio; 3] {
+        self.facts.kinds
+    }
+
+    /// The size of the guest's terminal, when it has one.
+    pub(super) fn size(&self) -> Option<WinSize> {
+        self.terminal.as_ref().filter(|_| self.facts.terminal).map(tty::size)
+    }
+
+    /// Sends one control frame.
+    pub(super) async fn send(&mut self, frame: &ToGuest) -> Result<()> {
+        proto::send(&mut self.to_guest, frame).await.map_err(lost)
+    }
+
+    /// One stream for the terminal, one for each of ours that is not one.
+    pub(super) fn open_streams(&mut self) -> Result<()> {
+        let own = |fd: &dyn AsFd| fd.as_fd().try_clone_to_owned().what(|| "cannot use our own streams");
+        if let Some(terminal) = self.terminal.as_ref().filter(|_| self.facts.terminal) {
+            let (from, to) = split(self.wire.open(&Open::Terminal).map_err(lost)?);
+            self.outputs.spawn(relay::receive(from, own(terminal)?));
+            self.keys = Some(to);
+        }
+        let [stdin, stdout, stderr] = self.facts.kinds.map(|kind| kind == Stdio::Pipe);
+        if stdin {
+            tokio::spawn(relay::send(own(&std::io::stdin())?, self.wire.open(&Open::Stdin).map_err(lost)?));
+        }
+        if stdout {
+            let stream = self.wire.open(&Open::Stdout).map_err(lost)?;
+            self.outputs.spawn(relay::receive(stream, own(&std::io::stdout())?));
+        }
+        if stderr {
+            let stream = self.wire.open(&Open::Stderr).map_err(lost)?;
+            self.outputs.spawn(relay::receive(stream, own(&std::io::stderr())?));
+        }
+        Ok(())
+    }
+
+    /// Takes the keys if they are ours to take.
+    fn take_terminal(&mut self) -> Result<()> {
+        let Some(terminal) = self.terminal.as_ref() else { return Ok(()) };
+        self.facts.foreground = tty::is_foreground(terminal);
+        let keys = self.facts.keys();
+        if keys == Keys::Raw && self.raw.is_none() {
+            let raw = tty::Raw::enter(terminal)?;
+            raw.follow(self.signal_keys);
+            self.raw = Some(raw);
+        }
+        if keys == Keys::No {
+            return Ok(());
+        }
+        if let Some(to) = self.keys.take() {
+            let from: OwnedFd = terminal.try_clone().what(|| "cannot read the terminal")?.into();
+            tokio::spawn(relay::send(from, to));
+        }
+        Ok(())
+    }
+
+    /// What the guest says while its command runs.
+    pub(super) async fn hear(&mut self, frame: ToHost) -> Result<()> {
+        match frame {
+            ToHost::Started => {
+                self.started = true;
+                self.take_terminal()
+            }
+            ToHost::SignalKeys(keys) => {
+                self.signal_keys = keys;
+                self.raw.iter().for_each(|raw| raw.follow(keys));
+                Ok(())
+            }
+            ToHost::Stopped(signal) => {
+                tracing::debug!(?signal, "the command was stopped");
+                self.raw = None;
+                tty::stop_ourselves();
+                self.resume().await
+            }
+            ToHost::Log(line) => {
+                tracing::info!(line, "guest");
+                Ok(())
+            }
+            ToHost::Exit(_) | ToHost::Failed(_) => Ok(()),
+        }
+    }
+
+    async fn resume(&mut self) -> Result<()> {
+        self.take_terminal()?;
+        self.resize().await?;
+        self.send(&ToGuest::Signal(signals::named(Signal::SIGCONT), Reach::Group)).await
+    }
+
+    async fn resize(&mut self) -> Result<()> {
+        match self.size() {
+            Some(size) => self.send(&ToGuest::Resize(size)).await,
+            None => Ok(()),
+        }
+    }
+
+    /// A signal of ours: passed on, or our own end when there is no command yet.
+    pub(super) async fn react(&mut self, event: Event) -> Result<Option<Exit>> {
+        match event {
+            Event::Pass(signal, _) if !self.started && signal != Signal::SIGTSTP => {
+                Ok(Some(Exit::Signal(signal as i32)))
+            }
+            Event::Pass(signal, from_terminal) => {
+                let reach = self.reach(signal, from_terminal);
+                self.send(&ToGuest::Signal(signals::named(signal), reach)).await.map(|()| None)
+            }
+            Event::Resized => self.resize().await.map(|()| None),
+            Event::Continued => self.resume().await.map(|()| None),
+            Event::Child => Ok(None),
+        }
+    }
+
+    /// Whom a signal of ours is for in the guest: as far as it reached here. A key that we took from the terminal
+    /// unechoed is pressed again in the guest's.
+    fn reach(&self, signal: Signal, from_terminal: bool) -> Reach {
+        match (signal, from_terminal) {
+            (Signal::SIGHUP, _) => Reach::Group,
+            (_, true) if self.raw.is_some() => Reach::Key,
+            (_, true) => Reach::Group,
+            (_, false) => Reach::Process,
+        }
+    }
+
+    /// Writes what is still to be written, then lets the guest go. A deadly signal ends a wait for a reader.
+    pub(super) async fn finish(&mut self, events: &mut mpsc::UnboundedReceiver<Event>) {
+        let outputs = async { while self.outputs.join_next().await.is_some() {} };
+        tokio::select! {
+            () = outputs => {}
+            _ = signals::deadly(events) => {}
+        }
+        self.raw = None;
+        let _ = self.send(&ToGuest::ExitAck).await;
+    }
+}

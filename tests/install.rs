@@ -1,0 +1,331 @@
+//! install.sh as a program, with a home of its own and an archive in place of a build.
+
+use std::collections::BTreeMap;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::OnceLock;
+
+const ROOT: &str = env!("CARGO_MANIFEST_DIR");
+
+/// A release as somebody downloads it, and a home to install it into. Names that need quotes everywhere.
+struct World {
+    root: PathBuf,
+    _dir: tempfile::TempDir,
+}
+
+struct Done {
+    out: String,
+    err: String,
+    code: i32,
+}
+
+/// Every path with its kind, mode and contents.
+type Snapshot = BTreeMap<PathBuf, (String, Vec<u8>)>;
+
+impl World {
+    fn new() -> World {
+        let dir = tempfile::Builder::new().prefix("vm claude's-").tempdir().expect("tempdir");
+        let root = dir.path().canonicalize().expect("real");
+        for name in ["release/shell", "home", "archive/bin", "archive/lib/vmclaude"] {
+            std::fs::create_dir_all(root.join(name)).expect("mkdir");
+        }
+        for name in ["install.sh", "shell/start-files.sh"] {
+            std::fs::copy(Path::new(ROOT).join(name), root.join("release").join(name)).expect("copy");
+        }
+        std::fs::copy(env!("CARGO_BIN_EXE_vmclaude"), root.join("archive/bin/vmclaude")).expect("copy");
+        for name in ["vmclaude-shim", "vmclaude-init"] {
+            // Nothing boots here, so the supervisor may be any program.
+            std::fs::copy(shim(), root.join("archive/lib/vmclaude").join(name)).expect("copy");
+        }
+        let world = World { root, _dir: dir };
+        let archive = world.root.join(format!("release/vmclaude-linux-{}.tar.gz", std::env::consts::ARCH));
+        let mut tar = Command::new("tar");
+        tar.arg("-czf").arg(archive).arg("-C").arg(world.root.join("archive")).args(["bin", "lib"]);
+        assert!(tar.status().expect("tar").success());
+        world
+    }
+
+    fn home(&self, name: &str) -> PathBuf {
+        self.root.join("home").join(name)
+    }
+
+    fn write(&self, name: &str, bytes: &[u8]) {
+        std::fs::create_dir_all(self.home(name).parent().expect("a parent")).expect("mkdir");
+        std::fs::write(self.home(name), bytes).expect("write");
+    }
+
+    fn read(&self, name: &str) -> String {
+        String::from_utf8_lossy(&std::fs::read(self.home(name)).expect(name)).into_owned()
+    }
+
+    fn run(&self, words: &[&str]) -> Done {
+        let script = self.root.join("release/install.sh");
+        let mut command = Command::new("/bin/sh");
+        done(self.clean(command.arg(script).arg("--no-image").args(words)))
+    }
+
+    fn install(&self) -> Done {
+        let done = self.run(&[]);
+        assert_eq!(done.code, 0, "{}{}", done.out, done.err);
+        done
+    }
+
+    fn clean<'a>(&self, command: &'a mut Command) -> &'a mut Command {
+        let path = std::env::var_os("PATH").expect("PATH");
+        command.env_clear().env("PATH", path).env("HOME", self.home("")).current_dir(&self.root).stdin(Stdio::null())
+    }
+
+    fn snapshot(&self) -> Snapshot {
+        let mut found = Snapshot::new();
+        look(&self.root.join("home"), &mut found);
+        found
+    }
+}
+
+#[allow(clippy::disallowed_methods)] // the system's own PATH: shells and tools are to be found
+fn shim() -> &'static Path {
+    static SHIM: OnceLock<PathBuf> = OnceLock::new();
+    SHIM.get_or_init(|| {
+        assert!(Command::new(Path::new(ROOT).join("tests/build-shim")).status().expect("sh").success());
+        let bin = Path::new(env!("CARGO_BIN_EXE_vmclaude")).parent().expect("a directory");
+        bin.with_file_name("lib").join("vmclaude/vmclaude-shim")
+    })
+}
+
+fn look(dir: &Path, into: &mut Snapshot) {
+    for entry in std::fs::read_dir(dir).expect("readable").flatten() {
+        let (path, meta) = (entry.path(), entry.path().symlink_metadata().expect("there"));
+        let kind = format!("{:?} {:o}", meta.file_type(), meta.mode());
+        let bytes = match (meta.is_symlink(), meta.is_file()) {
+            (true, _) => std::fs::read_link(&path).expect("link").into_os_string().into_encoded_bytes(),
+            (_, true) => std::fs::read(&path).expect("readable"),
+            _ => Vec::new(),
+        };
+        if meta.is_dir() {
+            look(&path, into);
+        }
+        into.insert(path, (kind, bytes));
+    }
+}
+
+fn done(command: &mut Command) -> Done {
+    let out = command.output().expect("starts");
+    let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+    Done { out: text(out.stdout), err: text(out.stderr), code: out.status.code().unwrap_or(-1) }
+}
+
+/// A home as people have them: a link, no newline at the end, bytes that are not text, an empty file, an odd mode.
+fn lived_in() -> World {
+    let world = World::new();
+    world.write(".bashrc", b"alias ll='ls -l'");
+    world.write(".profile", b"# caf\xe9\n. ~/.bashrc\n");
+    world.write(".zshenv", b"");
+    world.write("dotfiles/zshrc", b"setopt autocd\n");
+    symlink("dotfiles/zshrc", world.home(".zshrc")).expect("ln");
+    std::fs::set_permissions(world.home(".profile"), PermissionsExt::from_mode(0o640)).expect("chmod");
+    world
+}
+
+#[test]
+fn installing_twice_is_installing_once_and_uninstalling_gives_every_byte_back() {
+    let world = lived_in();
+    let before = world.snapshot();
+    world.install();
+    let installed = world.snapshot();
+    for name in [".bashrc", ".profile", ".zshenv", ".zprofile", ".config/fish/conf.d/vmclaude.fish", "dotfiles/zshrc"] {
+        assert_eq!(world.read(name).matches("# >>> vmclaude >>>").count(), 1, "{name}");
+    }
+    assert!(world.home(".zshrc").is_symlink(), "a link stays a link");
+    for name in ["bin/vmclaude", "bin/vmclaude-container", "lib/vmclaude/vmclaude-init", "share/man/man1/vmclaude.1"] {
+        assert!(world.home(".local").join(name).exists(), "{name}");
+    }
+    assert!(world.home(".local/state/vmclaude/hook.zsh").exists(), "before anything is enrolled");
+    world.install();
+    let times = |s: &Snapshot| s.keys().cloned().collect::<Vec<_>>();
+    assert_eq!(times(&installed), times(&world.snapshot()));
+    assert!(installed == world.snapshot(), "twice is once");
+
+    // From where it was installed, without the sources.
+    let own = world.home(".local/lib/vmclaude/install.sh");
+    let gone = done(world.clean(Command::new("/bin/sh").arg(own).args(["--uninstall"])));
+    assert_eq!(gone.code, 0, "{}", gone.err);
+    let mut after = world.snapshot();
+    let state = world.home(".local/state");
+    assert!(after.contains_key(&state.join("vmclaude/registry")), "data stays");
+    after.retain(|path, _| !path.starts_with(&state) && *path != world.home(".local"));
+    assert_eq!(times(&before), times(&after));
+    assert!(before == after, "byte for byte");
+}
+
+#[test]
+fn purge_leaves_nothing() {
+    let world = lived_in();
+    let before = world.snapshot();
+    world.install();
+    world.write(".vm-claude/shared/CLAUDE.md", b"x");
+    world.write(".local/share/vmclaude/images/x", b"x");
+    let refused = world.run(&["--uninstall", "--purge"]);
+    assert_ne!(refused.code, 0, "nobody can be asked");
+    assert!(world.home(".local/bin/vmclaude").exists() && refused.err.contains("--yes"), "{}", refused.err);
+    assert_eq!(world.run(&["--uninstall", "--purge", "--yes"]).code, 0);
+    assert!(before == world.snapshot(), "{:#?}", world.snapshot().keys());
+    assert!(world.run(&["--uninstall"]).err.contains("not installed"));
+}
+
+#[test]
+fn lines_written_behind_ours_stay() {
+    let world = lived_in();
+    world.install();
+    let text = world.read(".bashrc");
+    world.write(".bashrc", format!("{text}export EDITOR=vi\n").as_bytes());
+    world.install();
+    assert_eq!(world.run(&["--uninstall"]).code, 0);
+    assert_eq!(world.read(".bashrc"), "alias ll='ls -l'\nexport EDITOR=vi\n");
+}
+
+#[test]
+fn a_file_that_is_read_only_is_left_alone_and_the_lines_are_printed() {
+    let world = lived_in();
+    for name in [".bashrc", "dotfiles/zshrc"] {
+        std::fs::set_permissions(world.home(name), PermissionsExt::from_mode(0o444)).expect("chmod");
+    }
+    symlink("/nonexistent/place/zprofile", world.home(".zprofile")).expect("ln");
+    let done = world.install();
+    for name in [".bashrc", ".zshrc", ".zprofile"] {
+        assert!(done.out.contains(&format!("{name} cannot be written; add these lines")), "{name}: {}", done.out);
+    }
+    assert!(done.out.contains("hook.zsh") && done.out.contains("hook.bash"));
+    assert_eq!(world.read(".bashrc"), "alias ll='ls -l'");
+    assert_eq!(world.read("dotfiles/zshrc"), "setopt autocd\n");
+}
+
+#[test]
+fn a_dry_run_changes_nothing() {
+    let world = lived_in();
+    let before = world.snapshot();
+    let dry = world.run(&["--dry-run"]);
+    assert_eq!(dry.code, 0, "{}", dry.err);
+    for part in ["would unpack", "would install into", "would add lines to", ".zshrc"] {
+        assert!(dry.out.contains(part), "{part} in {}", dry.out);
+    }
+    assert!(before == world.snapshot());
+    world.install();
+    let installed = world.snapshot();
+    assert!(world.run(&["--uninstall", "--dry-run"]).out.contains("would take out: rc "));
+    assert!(installed == world.snapshot());
+}
+
+#[test]
+fn a_failure_half_way_leaves_everything_as_it_was() {
+    // The last start file: everything else has been done by then.
+    let world = lived_in();
+    world.write(".config/fish/conf.d/vmclaude.fish", b"# >>> vmclaude >>>\n");
+    let before = world.snapshot();
+    let failed = world.run(&[]);
+    assert_ne!(failed.code, 0);
+    assert!(failed.err.contains("have no end") && failed.err.contains("as it was before"), "{}", failed.err);
+    assert!(before == world.snapshot(), "{:#?}", world.snapshot().keys());
+    // In the middle of the program files, over an older installation.
+    let world = lived_in();
+    world.install();
+    std::fs::remove_file(world.home(".local/share/zsh/site-functions/_vmclaude")).expect("rm");
+    world.write(".local/share/zsh/site-functions/_vmclaude/x", b"");
+    world.write(".local/bin/vmclaude", b"older");
+    let before = world.snapshot();
+    let failed = world.run(&[]);
+    assert!(failed.code != 0 && failed.err.contains("is a directory"), "{}", failed.err);
+    assert!(before == world.snapshot());
+    // An archive that is cut off.
+    let world = lived_in();
+    let before = world.snapshot();
+    let archive = world.root.join(format!("release/vmclaude-linux-{}.tar.gz", std::env::consts::ARCH));
+    let bytes = std::fs::read(&archive).expect("archive");
+    std::fs::write(&archive, &bytes[..bytes.len() / 2]).expect("write");
+    assert!(world.run(&[]).err.contains("cannot unpack"));
+    assert!(before == world.snapshot());
+}
+
+#[test]
+fn every_shell_finds_both_programs_afterwards() {
+    let world = lived_in();
+    world.install();
+    let shim = world.home(".local/state/vmclaude/shims/claude");
+    let ask = |words: &[&str]| done(world.clean(Command::new(words[0]).args(&words[1..])));
+    for shell in ["bash", "zsh"] {
+        let kind = if shell == "zsh" { "whence -w claude" } else { "type -t claude" };
+        let said = ask(&[shell, "-ic", &format!("{kind}; command -v vmclaude vmclaude-container; exit")]);
+        assert!(
+            said.out.contains("function") && said.out.contains(".local/bin/vmclaude-container"),
+            "{shell}: {}",
+            said.out
+        );
+    }
+    let fish = ask(&["fish", "-c", "type -t claude; command -v vmclaude"]);
+    assert!(fish.out.starts_with("function") && fish.out.contains(".local/bin/vmclaude"), "{}{}", fish.out, fish.err);
+    for login in [&["sh", "-lc"][..], &["zsh", "-c"], &["zsh", "-lc"], &["bash", "-lc"]] {
+        let said = ask(&[login, &["command -v claude"]].concat());
+        assert!(said.out.contains(&*shim.to_string_lossy()) || said.out == "claude\n", "{login:?}: {}", said.out);
+    }
+    let zsh = ask(&["zsh", "-c", "autoload -Uz compinit && compinit -D -u && print -r -- $_comps[vmclaude]"]);
+    assert_eq!(zsh.out, "_vmclaude\n", "{}", zsh.err);
+}
+
+#[test]
+fn a_mac_is_told_what_it_lacks() {
+    let world = World::new();
+    let fake = |name: &str, text: &str| {
+        let path = world.root.join("fake").join(name);
+        std::fs::create_dir_all(path.parent().expect("a parent")).expect("mkdir");
+        std::fs::write(&path, format!("#!/bin/sh\n{text}\n")).expect("write");
+        std::fs::set_permissions(&path, PermissionsExt::from_mode(0o755)).expect("chmod");
+    };
+    let run = |mac: &str, machine: &str| {
+        fake("uname", &format!("case $1 in -s) echo Darwin ;; *) echo {machine} ;; esac"));
+        fake("sw_vers", &format!("echo {mac}"));
+        let path = format!("{}:/usr/bin:/bin", world.root.join("fake").display());
+        let mut command = Command::new("/bin/sh");
+        command.arg(world.root.join("release/install.sh"));
+        let said = done(world.clean(&mut command).env("PATH", path));
+        assert_ne!(said.code, 0);
+        said.err
+    };
+    assert!(run("15.6.1", "arm64").contains("needs macOS 26"));
+    assert!(run("26.1", "x86_64").contains("Apple silicon"));
+    assert!(run("26.1", "arm64").contains("container is not installed"));
+    fake("container", "");
+    assert!(run("26.1", "arm64").contains("not finished"));
+    assert!(world.snapshot().is_empty());
+}
+
+#[test]
+fn packages_that_are_missing_come_in_one_command() {
+    let world = World::new();
+    std::fs::remove_file(world.root.join(format!("release/vmclaude-linux-{}.tar.gz", std::env::consts::ARCH)))
+        .expect("rm");
+    std::fs::create_dir(world.root.join("tools")).expect("mkdir");
+    for tool in ["sh", "uname", "tr", "dirname", "id", "sed", "cat", "printf"] {
+        symlink(format!("/usr/bin/{tool}"), world.root.join("tools").join(tool)).expect("ln");
+    }
+    let run = |words: &[&str]| {
+        let mut command = Command::new("/bin/sh");
+        command.arg(world.root.join("release/install.sh")).args(words);
+        done(world.clean(&mut command).env("PATH", world.root.join("tools")))
+    };
+    assert!(run(&[]).err.contains("this machine lacks what Debian packages as: qemu-system-x86 mmdebstrap"));
+    symlink("/bin/false", world.root.join("tools/apt-get")).expect("ln");
+    let dry = run(&["--dry-run", "--no-shell"]);
+    assert!(
+        dry.out.contains("would run: apt-get install") && dry.out.contains("libcap-ng-dev"),
+        "{}{}",
+        dry.out,
+        dry.err
+    );
+    // With nobody to ask, nothing is installed.
+    let said = run(&[]);
+    assert!(
+        said.code == 1 && said.err.contains("apt-get install --no-install-recommends qemu-system-x86"),
+        "{}",
+        said.err
+    );
+}
