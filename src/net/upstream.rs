@@ -125,7 +125,7 @@ impl Proxy {
             answer.push(tcp.read_u8().await?);
         }
         let status = answer.get(9..12).filter(|_| answer.starts_with(b"HTTP/1."));
-        if status.is_some_and(|digits| digits[0] == b'2') {
+        if status.is_some_and(|digits| digits[0] == b'2' && digits.iter().all(u8::is_ascii_digit)) {
             Ok(tcp)
         } else {
             Err(io::ErrorKind::PermissionDenied.into())

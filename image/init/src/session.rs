@@ -22,6 +22,8 @@ use vmclaude_init::wire::proto::{self, Ended, MAX_TO_GUEST, Open, Reach, Start, 
 
 /// Where the guest's HTTP proxy listens; the host puts it into the environment.
 const PROXY: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 3128);
+/// Where its SOCKS proxy does, for programs that are told so.
+const SOCKS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 1080);
 
 /// How often the terminal's modes are looked at while nothing is written to it. Programs that change them mostly write.
 const LOOK: Duration = Duration::from_millis(200);
@@ -122,6 +124,7 @@ async fn run(
 fn open_doors(wire: &Wire, start: &Start) -> io::Result<Option<String>> {
     let Some(network) = &start.network else { return Ok(None) };
     tokio::spawn(proxy::serve(proxy::listen(PROXY)?, wire.clone()));
+    tokio::spawn(proxy::serve_socks(proxy::listen(SOCKS)?, wire.clone()));
     for (addr, port) in &start.forwards {
         let door = if addr.is_ipv6() { IpAddr::from(Ipv6Addr::LOCALHOST) } else { Ipv4Addr::LOCALHOST.into() };
         let door = proxy::listen((door, *port).into()).map_err(|e| io::Error::other(format!("port {port}: {e}")))?;

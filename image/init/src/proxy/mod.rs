@@ -1,8 +1,9 @@
-//! The doors of the guest's network: an HTTP proxy, and ports that lead to one fixed place. Each connection becomes a
+//! The doors of the guest's network: an HTTP proxy, a SOCKS proxy, and ports that lead to one fixed place. Each connection becomes a
 //! stream on the wire; the host dials or refuses.
 
 mod body;
 mod request;
+mod socks;
 
 use body::Body;
 use request::{Bad, Request};
@@ -19,7 +20,7 @@ use vmclaude_init::wire::pipe::{copy, pipe, reset};
 use vmclaude_init::wire::proto::{self, Dialled, Open, Target};
 
 /// Connections of all doors at one time; more wait in the kernel's queue. Half of what the wire allows: a stream that has
-/// ended here counts on the host until word of it gets there, and one stream too many is the end of the wire.
+/// ended here counts on the host until word of it gets there, and names and datagrams need streams too.
 static ROOM: Semaphore = Semaphore::const_new(MAX_STREAMS / 2);
 /// How long a client may take to send the head of its request.
 const HEAD_TIME: Duration = Duration::from_secs(30);
@@ -59,6 +60,11 @@ pub(crate) fn listen(addr: SocketAddr) -> io::Result<TcpListener> {
 /// Serves the HTTP proxy on `listener` for as long as it is polled.
 pub(crate) async fn serve(listener: TcpListener, wire: Wire) {
     each(listener, |tcp| proxy(tcp, wire.clone())).await;
+}
+
+/// Serves the SOCKS proxy on `listener` for as long as it is polled.
+pub(crate) async fn serve_socks(listener: TcpListener, wire: Wire) {
+    each(listener, |tcp| socks::serve(tcp, wire.clone())).await;
 }
 
 /// Carries every connection to `listener` to one fixed target; what the host refuses is reset.
@@ -125,10 +131,15 @@ async fn carry(mut tcp: TcpStream, mut stream: Stream, request: Request) {
     }
 }
 
-/// Answers with an error and ends the connection in good order.
-async fn refuse(mut tcp: TcpStream, bad: &Bad) {
+/// Answers with an error.
+async fn refuse(tcp: TcpStream, bad: &Bad) {
+    farewell(tcp, &bad.response()).await;
+}
+
+/// Says a last word and ends the connection in good order.
+async fn farewell(mut tcp: TcpStream, word: &[u8]) {
     let farewell = async {
-        tcp.write_all(&bad.response()).await?;
+        tcp.write_all(word).await?;
         tcp.shutdown().await?;
         // Bytes that nobody reads would turn the end into a reset, which may destroy the answer.
         tokio::io::copy(&mut tcp, &mut sink()).await

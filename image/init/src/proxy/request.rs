@@ -248,13 +248,17 @@ fn target(authority: &str, default: u16) -> Result<Target, Bad> {
         let addr = host.parse::<Ipv6Addr>().map_err(|_| WRONG)?;
         return Ok(Target::Addr(addr.into(), port));
     }
-    let fine = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
-    if host.is_empty() || host.len() > 253 || !host.bytes().all(fine) {
-        return Err(WRONG);
-    }
+    let host = self::host(host.as_bytes()).ok_or(WRONG)?;
     // Other spellings of numbers go as names: the host's resolver knows what they mean, and the host judges that.
     Ok(match host.parse::<Ipv4Addr>() {
         Ok(addr) => Target::Addr(addr.into(), port),
-        Err(_) => Target::Name(host.to_ascii_lowercase(), port),
+        Err(_) => Target::Name(host, port),
     })
+}
+
+/// A host name in lower case; `None`: it has characters that no name has, or too many.
+pub(super) fn host(bytes: &[u8]) -> Option<String> {
+    let fine = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
+    let text = std::str::from_utf8(bytes).ok()?;
+    ((1..=253).contains(&bytes.len()) && bytes.iter().all(fine)).then(|| text.to_ascii_lowercase())
 }

@@ -84,6 +84,11 @@ impl Stream {
         self.reader.take().into_iter().chain(self.writer.take()).for_each(Waker::wake);
     }
 
+    /// Not with its opening: those are in the order of their numbers, or the other side takes them for used.
+    fn goes_first(&self) -> bool {
+        self.urgent && self.opening.is_none()
+    }
+
     fn has_credit_to_give(&self) -> bool {
         !self.peer_fin && !self.dropped && self.read * 4 >= self.window
     }
@@ -294,7 +299,7 @@ impl Core {
             return;
         }
         stream.queued = true;
-        if stream.urgent { &mut self.urgent } else { &mut self.bulk }.push_back(id);
+        if stream.goes_first() { &mut self.urgent } else { &mut self.bulk }.push_back(id);
         self.driver.take().into_iter().for_each(Waker::wake);
     }
 
@@ -320,7 +325,7 @@ impl Core {
             if !stream.emit(id, out) {
                 // It did not fit: first in the next write.
                 stream.queued = true;
-                if stream.urgent { &mut self.urgent } else { &mut self.bulk }.push_front(id);
+                if stream.goes_first() { &mut self.urgent } else { &mut self.bulk }.push_front(id);
                 return;
             }
             self.queue(id);
