@@ -2,8 +2,8 @@
 //! stream on the wire; the host dials or refuses.
 
 mod body;
-mod request;
-mod socks;
+pub(crate) mod request;
+pub(crate) mod socks;
 
 use body::Body;
 use request::{Bad, Request};

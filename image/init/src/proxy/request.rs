@@ -19,7 +19,7 @@ const FRAMING: [&str; 3] = ["content-length", "transfer-encoding", "trailer"];
 
 /// A request that was understood.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Request {
+pub(crate) struct Request {
     /// Where it wants to go.
     pub(super) target: Target,
     /// What the client is told once there is a connection: for a tunnel.
@@ -64,7 +64,7 @@ impl Request {
 
 /// An answer of our own: a status and one line for a person.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Bad {
+pub(crate) struct Bad {
     status: u16,
     line: std::borrow::Cow<'static, str>,
 }
@@ -115,7 +115,7 @@ impl From<io::Error> for Bad {
 }
 
 /// Reads and understands the head of a request.
-pub(super) async fn read(from: &mut (impl AsyncRead + Unpin)) -> Result<Request, Bad> {
+pub(crate) async fn read(from: &mut (impl AsyncRead + Unpin)) -> Result<Request, Bad> {
     let mut bytes = Vec::with_capacity(2048);
     loop {
         // The last three bytes again, should the empty line be in two pieces.

@@ -37,7 +37,7 @@ pub(super) async fn serve(mut tcp: TcpStream, wire: Wire) {
 }
 
 /// What the client asks for; `Err` holds the answer to a request that is none of ours, `None` when there is nothing to say.
-pub(super) async fn request(client: &mut (impl AsyncRead + AsyncWrite + Unpin)) -> Result<Target, Option<u8>> {
+pub(crate) async fn request(client: &mut (impl AsyncRead + AsyncWrite + Unpin)) -> Result<Target, Option<u8>> {
     let mut bytes = [0; 2];
     read(client, &mut bytes).await?;
     if bytes[0] != 5 {
