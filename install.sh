@@ -61,7 +61,7 @@ done
 [ -z "$purge" ] || [ $mode = uninstall ] || fail '--purge belongs to --uninstall'
 
 # --- what the machine must have -------------------------------------------------------------------------------------
-missing='' # packages
+missing='' builds='' # packages; whether something will be compiled
 need() { has "$1" || missing="$missing $2"; }
 
 recent() { # whether this cargo is 1.88 or later
@@ -76,6 +76,7 @@ find_cargo() {
   return 1
 }
 need_to_build() {
+  builds=1
   need cc build-essential
   find_cargo || missing="$missing cargo-web rustc-web"
   for lib in seccomp cap-ng; do
@@ -101,7 +102,7 @@ provide() { # the missing packages: installed by root, named to everybody else i
   # shellcheck disable=SC2086 # a list of words
   { apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends $missing; } >&2 ||
     fail "cannot install$missing" "try: $command"
-  find_cargo || [ $mode != build ] || fail 'there is no cargo 1.88 or later' 'try: a newer Rust toolchain (rustup update)'
+  [ -z "$builds" ] || find_cargo || fail 'there is no cargo 1.88 or later' 'try: a newer Rust toolchain (rustup update)'
 }
 check_mac() {
   version=$(sw_vers -productVersion 2>/dev/null || echo 0)

@@ -146,6 +146,12 @@ impl Dirs {
     }
 }
 
+/// The first argument, for who cannot capture the rest.
+#[allow(clippy::disallowed_methods)] // as in `capture`
+pub fn first_word() -> Option<OsString> {
+    std::env::args_os().nth(1)
+}
+
 /// The mask can only be read by setting it; no other thread runs yet.
 fn umask() -> u32 {
     let mask = nix::sys::stat::umask(nix::sys::stat::Mode::empty());

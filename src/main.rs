@@ -4,7 +4,7 @@ use std::process::ExitCode;
 use vmclaude::{cli, error::Result, exit::Exit, host::Host, report, session::signals};
 
 fn main() -> ExitCode {
-    match Host::capture().and_then(run) {
+    match cli::without_facts().unwrap_or_else(|| Host::capture().and_then(run)) {
         Ok(exit) => {
             if let Exit::Signal(number) = exit {
                 signals::die_of(number); // Comes back only for a signal that does not kill.

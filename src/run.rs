@@ -107,9 +107,17 @@ fn launch(host: &Host, plan: &Plan, qemu: &Path, image: &Files, accel: Accel) ->
 /// # Errors
 /// When it is not installed.
 pub fn qemu(settings: &Settings) -> Result<PathBuf> {
+    if let Some(path) = &settings.qemu {
+        // What somebody wrote down is meant: another one in its place would hide the mistake.
+        return match path.is_file() {
+            true => Ok(path.clone()),
+            false => Err(Failure::new(format!("there is no QEMU at {}", path.display()))
+                .because("config.toml says qemu = ..., and no file is there")
+                .next("vmclaude status, or take that line out")),
+        };
+    }
     let name = format!("qemu-system-{}", std::env::consts::ARCH);
-    let mut found = PROGRAM_DIRS.iter().map(|dir| Path::new(dir).join(&name));
-    settings.qemu.clone().into_iter().chain(found.by_ref()).find(|path| path.is_file()).ok_or_else(|| {
+    PROGRAM_DIRS.iter().map(|dir| Path::new(dir).join(&name)).find(|path| path.is_file()).ok_or_else(|| {
         Failure::new("there is no QEMU on this machine")
             .because(format!("{name} is in none of {}", PROGRAM_DIRS.join(", ")))
             .next("sudo apt-get install --no-install-recommends qemu-system-x86")

@@ -92,6 +92,7 @@ fn resolve(file: File, host: &Host) -> Result<Settings> {
     }
     if let Some(qemu) = file.qemu.as_ref().filter(|q| !q.is_absolute()) {
         return Err(Failure::usage(format!("qemu is not an absolute path: {}", qemu.display()))
+            .because("what runs must not depend on the current directory or on PATH")
             .next("qemu = \"/usr/bin/qemu-system-x86_64\""));
     }
     Ok(Settings {

@@ -71,6 +71,7 @@ impl World {
         done
     }
 
+    #[allow(clippy::disallowed_methods)] // the system's own PATH: shells and tools are to be found
     fn clean<'a>(&self, command: &'a mut Command) -> &'a mut Command {
         let path = std::env::var_os("PATH").expect("PATH");
         command.env_clear().env("PATH", path).env("HOME", self.home("")).current_dir(&self.root).stdin(Stdio::null())
@@ -83,7 +84,6 @@ impl World {
     }
 }
 
-#[allow(clippy::disallowed_methods)] // the system's own PATH: shells and tools are to be found
 fn shim() -> &'static Path {
     static SHIM: OnceLock<PathBuf> = OnceLock::new();
     SHIM.get_or_init(|| {

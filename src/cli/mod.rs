@@ -25,6 +25,15 @@ use args::{Container, Verb, Vmclaude};
 use clap::{CommandFactory, Parser};
 use std::ffi::OsString;
 
+/// The share server, when this process was started as one: without an environment, and so perhaps without a home.
+pub fn without_facts() -> Option<Result<Exit>> {
+    #[cfg(target_os = "linux")]
+    if crate::host::first_word().is_some_and(|word| word == crate::share::VERB) {
+        return Some(crate::share::serve());
+    }
+    None
+}
+
 /// Runs this invocation to its end.
 ///
 /// # Errors
@@ -35,8 +44,6 @@ pub fn run(host: &Host) -> Result<Exit> {
             Ok(c) => crate::run::command(host, &c.flags, c.command),
             Err(exit) => Ok(exit),
         },
-        #[cfg(target_os = "linux")]
-        Name::Vmclaude if host.args.first().is_some_and(|word| word == crate::share::VERB) => crate::share::serve(),
         Name::Vmclaude if is_verb(host.args.first()) => match parse::<Vmclaude>("vmclaude", &host.args)? {
             Ok(v) => verb(host, v.verb),
             Err(exit) => Ok(exit),

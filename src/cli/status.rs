@@ -98,7 +98,8 @@ fn claude(host: &Host, problems: &mut Vec<Problem>) -> Claude {
                 Some(old) => format!("it is the directory that was enrolled as {}", shown(old)),
                 None => format!("{} is enrolled", shown(&tree.root)),
             };
-            let guest = Path::new(WORKSPACE).join(&tree.rest);
+            // Joining nothing would leave a slash at the end.
+            let guest = Path::new(WORKSPACE).components().chain(tree.rest.components()).collect();
             claude.tree = Some(Tree { guest, root: tree.root, moved_from: tree.moved_from });
         }
         Ok(Verdict::Refuse(refusal)) => {

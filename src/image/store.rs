@@ -133,7 +133,9 @@ impl Image {
 pub fn current(dirs: &Dirs) -> Result<Image> {
     let link = dirs.images().join(CURRENT);
     let Ok(id) = std::fs::read_link(&link) else {
-        return Err(Failure::new("there is no image").next(BUILD));
+        return Err(Failure::new("there is no image")
+            .because(format!("none was built in {}", dirs.images().display()))
+            .next(BUILD));
     };
     let mut image = open(&dirs.images().join(id))?;
     let ours = vmclaude_init::wire::proto::VERSION;

@@ -153,7 +153,8 @@ pub fn text(status: &Status, now: u64) -> String {
     line("engine", format!("{} ({})", engine.version.as_deref().unwrap_or("no QEMU"), path(&engine.program)));
     line("speed", format!("{}: {}", engine.acceleration, engine.why));
     line("image", status.image.as_ref().map_or_else(|| "none".to_owned(), image));
-    line("limits", format!("{} cpus, {} MiB", status.limits.cpus, status.limits.memory_mib));
+    let cpus = status.limits.cpus;
+    line("limits", format!("{cpus} cpu{}, {} MiB", if cpus == 1 { "" } else { "s" }, status.limits.memory_mib));
     line("network", status.network.reach.clone());
     for refused in status.network.refused.iter().rev().take(5) {
         let allow = refused.allow.as_ref().map_or_else(String::new, |words| format!("; to allow it: {words}"));

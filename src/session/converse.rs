@@ -9,6 +9,7 @@ use crate::host::Host;
 use crate::net::{self, Denials, Upstream};
 use crate::plan::Plan;
 use crate::plan::network::Mode;
+use nix::sys::signal::Signal;
 use std::fs::File;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::UnixStream;
@@ -28,9 +29,9 @@ pub(super) async fn run(
     plan: &Plan,
     processes: &mut Processes,
     near: UnixStream,
+    mut events: mpsc::UnboundedReceiver<Event>,
     denials: Denials,
 ) -> Result<Exit> {
-    let mut events = signals::listen()?;
     let wire = tokio::select! {
         wire = connect(near) => wire?,
         signal = signals::deadly(&mut events) => return Ok(Exit::Signal(signal as i32)),
@@ -53,6 +54,7 @@ pub(super) async fn run(
                 }
                 frame => talk.hear(frame).await?,
             },
+            () = talk.hung_up() => return Ok(Exit::Signal(Signal::SIGHUP as i32)),
             Some(event) = events.recv() => {
                 if let (Event::Child, Some(gone)) = (&event, processes.gone()) {
                     return Err(lost(gone));

@@ -30,6 +30,12 @@ use std::path::Path;
 /// # Errors
 /// When the VM cannot be started or is lost; the reasons hold the end of its log.
 pub fn run(host: &Host, plan: &Plan, launch: &Launch, denials: Denials) -> Result<Exit> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().what(|| "cannot start")?;
+    // Before there is anything to clean up: from here on no signal but KILL ends us without our doing it.
+    let events = {
+        let _inside = runtime.enter();
+        signals::listen()?
+    };
     let runs = host.dirs.runs();
     record::prune(&runs);
     let project = plan.mounts.first().map_or(Path::new("/"), |m| &m.host);
@@ -37,8 +43,7 @@ pub fn run(host: &Host, plan: &Plan, launch: &Launch, denials: Denials) -> Resul
     let record = Record::create(&runs, &record::facts(project, &program))?;
     tty::give_back_on_panic();
     let (mut processes, near) = Processes::start(plan, launch, record.dir())?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().what(|| "cannot start")?;
-    let outcome = runtime.block_on(converse::run(host, plan, &mut processes, near, denials));
+    let outcome = runtime.block_on(converse::run(host, plan, &mut processes, near, events, denials));
     let outcome = outcome.map_err(|e| explain(e, &mut processes, record.dir()));
     if outcome.is_err() {
         tty::give_back_reset()
@@ -59,11 +64,20 @@ fn explain(mut failure: Failure, processes: &mut Processes, dir: &Path) -> Failu
     failure.because.extend(processes.ended());
     for log in ["share.log", "machine.log", "console.log"] {
         let text = std::fs::read(dir.join(log)).unwrap_or_default();
-        let text = String::from_utf8_lossy(&text);
-        let lines: Vec<&str> = text.lines().filter(|l| !l.trim().is_empty()).collect();
-        for line in &lines[lines.len().saturating_sub(8)..] {
+        for line in tail(&String::from_utf8_lossy(&text)) {
             failure = failure.because(format!("{log}: {}", line.escape_debug()));
         }
     }
-    failure
+    match failure.next {
+        Some(_) => failure,
+        None => failure.next("the same command again; with VMCLAUDE_LOG=debug it says more"),
+    }
+}
+
+/// What a log says at its end; of a kernel's panic also the line that tells why, which lies above the trace.
+fn tail(text: &str) -> Vec<&str> {
+    let lines: Vec<&str> = text.lines().filter(|l| !l.trim().is_empty()).collect();
+    let (before, last) = lines.split_at(lines.len().saturating_sub(8));
+    let panic = before.iter().filter(|l| l.contains("Kernel panic"));
+    panic.chain(last).copied().collect()
 }

@@ -36,10 +36,20 @@ impl Processes {
         }
     }
 
-    /// How those that ended by themselves ended.
+    /// How those that ended by themselves ended. A share server that is no longer needed says so by 0.
     pub(super) fn ended(&mut self) -> Vec<String> {
-        let share = self.share.as_mut().and_then(Running::ended);
-        self.machine.ended().into_iter().chain(share).collect()
+        let machine = self.machine.ended().map(|how| format!("the machine, {how}"));
+        let share = self.share.as_mut().and_then(Running::ended).filter(|how| !how.ends_with(" exited with 0"));
+        machine.into_iter().chain(share.map(|how| format!("the share server, {how}"))).collect()
+    }
+}
+
+impl Drop for Processes {
+    /// The machine first: without it the share server ends by itself, and takes the process in its own namespace with it,
+    /// which outlives a killed one by a moment. Who runs us must not find it.
+    fn drop(&mut self) {
+        self.machine.kill();
+        let _ = self.share.as_mut().and_then(Running::ended);
     }
 }
 

@@ -9,11 +9,16 @@ use crate::exit::Exit;
 use nix::sys::signal::Signal;
 use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
+use std::time::Duration;
 use tokio::io::{WriteHalf, split};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 use vmclaude_init::wire::mux::{Stream, Wire};
 use vmclaude_init::wire::proto::{self, Open, Reach, Stdio, ToGuest, ToHost, WinSize};
+
+/// How long a command has to end by itself after its terminal is gone.
+const FAREWELL: Duration = Duration::from_secs(2);
 
 /// Everything of a conversation that its events change.
 pub(super) struct Talk {
@@ -26,6 +31,8 @@ pub(super) struct Talk {
     keys: Option<WriteHalf<Stream>>,
     outputs: JoinSet<std::io::Result<()>>,
     started: bool,
+    /// When the session ends whatever the guest does, because its terminal is gone.
+    deadline: Option<Instant>,
 }
 
 impl Talk {
@@ -34,7 +41,18 @@ impl Talk {
         let terminal = tty::controlling();
         let facts = stdio::facts(tty, terminal.as_ref());
         let outputs = JoinSet::new();
-        Talk { wire, to_guest, terminal, facts, raw: None, signal_keys: None, keys: None, outputs, started: false }
+        Talk {
+            wire,
+            to_guest,
+            terminal,
+            facts,
+            raw: None,
+            signal_keys: None,
+            keys: None,
+            outputs,
+            started: false,
+            deadline: None,
+        }
     }
 
     /// What stdin, stdout and stderr are in the guest.
@@ -141,12 +159,23 @@ impl Talk {
                 Ok(Some(Exit::Signal(signal as i32)))
             }
             Event::Pass(signal, from_terminal) => {
+                if signal == Signal::SIGHUP && self.terminal.as_ref().is_some_and(tty::is_gone) {
+                    self.deadline.get_or_insert(Instant::now() + FAREWELL);
+                }
                 let reach = self.reach(signal, from_terminal);
                 self.send(&ToGuest::Signal(signals::named(signal), reach)).await.map(|()| None)
             }
             Event::Resized => self.resize().await.map(|()| None),
             Event::Continued => self.resume().await.map(|()| None),
             Event::Child => Ok(None),
+        }
+    }
+
+    /// Waits until a command whose terminal is gone has had its time; for ever while the terminal is there.
+    pub(super) async fn hung_up(&self) {
+        match self.deadline {
+            Some(deadline) => tokio::time::sleep_until(deadline).await,
+            None => std::future::pending().await,
         }
     }
 

@@ -25,6 +25,11 @@ pub(crate) fn is_foreground(terminal: impl AsFd) -> bool {
     nix::unistd::tcgetpgrp(terminal).is_ok_and(|group| group == nix::unistd::getpgrp())
 }
 
+/// Whether the terminal's other end is gone: its window was closed, or its connection lost.
+pub(crate) fn is_gone(terminal: impl AsFd) -> bool {
+    tcgetattr(terminal) == Err(nix::Error::EIO)
+}
+
 /// The terminal's size.
 pub(crate) fn size(terminal: impl AsFd) -> WinSize {
     let mut size = nix::libc::winsize { ws_row: 0, ws_col: 0, ws_xpixel: 0, ws_ypixel: 0 };

@@ -29,7 +29,7 @@ fn wire(policy: &Arc<Policy>) -> Wire {
     for (wire, io) in [(guest.clone(), near), (host.clone(), far)] {
         tokio::spawn(async move {
             if let Err(e) = wire.drive(io).await {
-                eprintln!("the wire: {e}"); // Seen when a test fails.
+                panic!("the wire: {e}"); // Seen when a test fails.
             }
         });
     }

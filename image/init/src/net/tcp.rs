@@ -1,7 +1,7 @@
 //! The listeners to which the kernel hands every connection that leaves the guest.
 
 use super::steer;
-use crate::proxy::{self, dial};
+use crate::proxy;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::AsRawFd;
@@ -51,11 +51,10 @@ fn listen(socket: TcpSocket, addr: IpAddr) -> io::Result<TcpListener> {
 /// One connection: our end of it has the very address that the guest's program asked for.
 async fn carry(tcp: TcpStream, wire: Wire) {
     let Ok(to) = tcp.local_addr() else { return };
-    let stream = match to.port() {
-        53 => names(&wire).await,
-        port => dial(&wire, Target::Addr(to.ip().to_canonical(), port)).await.ok().and_then(Result::ok),
-    };
-    match stream {
+    if to.port() != 53 {
+        return proxy::dial_and_carry(tcp, Target::Addr(to.ip().to_canonical(), to.port()), &wire).await;
+    }
+    match names(&wire).await {
         Some(stream) => pipe(tcp, stream).await,
         None => reset(tcp),
     }

@@ -2,10 +2,12 @@
 //! stream on the wire; the host dials or refuses.
 
 mod body;
+mod early;
 pub(crate) mod request;
 pub(crate) mod socks;
 
 use body::Body;
+use early::Early;
 use request::{Bad, Request};
 use std::future::Future;
 use std::io;
@@ -16,7 +18,7 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
 use vmclaude_init::wire::mux::{MAX_STREAMS, Stream, Wire};
-use vmclaude_init::wire::pipe::{copy, pipe, reset};
+use vmclaude_init::wire::pipe::{copy, reset};
 use vmclaude_init::wire::proto::{self, Dialled, Open, Target};
 
 /// Connections of all doors at one time; more wait in the kernel's queue. Half of what the wire allows: a stream that has
@@ -46,6 +48,16 @@ pub(crate) async fn dial(wire: &Wire, target: Target) -> io::Result<Result<Strea
     }
 }
 
+/// Carries a connection whose client has been told already that it is connected: what it says is on its way before the host
+/// has dialled, which saves the way there and back. A refusal is a reset.
+pub(crate) async fn dial_and_carry(mut tcp: TcpStream, target: Target, wire: &Wire) {
+    let Ok(stream) = wire.open(&Open::Dial(target)) else { return reset(tcp) };
+    let Ok(mut stream) = Early::new(stream) else { return reset(tcp) };
+    if copy(&mut tcp, &mut stream).await.is_err() {
+        reset(tcp);
+    }
+}
+
 /// A door at `addr`. Two hundred clients may knock at once: the usual queue of 128 would make some of them wait a second.
 ///
 /// # Errors
@@ -71,12 +83,7 @@ pub(crate) async fn serve_socks(listener: TcpListener, wire: Wire) {
 pub(crate) async fn forward(listener: TcpListener, target: Target, wire: Wire) {
     each(listener, |tcp| {
         let (wire, target) = (wire.clone(), target.clone());
-        async move {
-            match dial(&wire, target).await {
-                Ok(Ok(stream)) => pipe(tcp, stream).await,
-                Ok(Err(_)) | Err(_) => reset(tcp),
-            }
-        }
+        async move { dial_and_carry(tcp, target, &wire).await }
     })
     .await;
 }

@@ -1,0 +1,17 @@
+//! The whole program in real virtual machines: what a person, a parent process and the project see of it.
+//!
+//! Needs the image that `tests/run` builds. Each test has a world of its own and looks for leftovers at its end.
+
+mod bad_input;
+mod claude;
+mod crashes;
+mod dry_run;
+mod exits;
+mod network;
+mod routing;
+mod share;
+mod signals;
+mod streams;
+#[path = "../support/mod.rs"]
+mod support;
+mod terminal;

@@ -1,0 +1,71 @@
+//! What the guest may reach of this machine's network: nothing, but what was named.
+
+use crate::support::canary::{Canary, SONG, own_address};
+use crate::support::{Case, Who, World, cases};
+use std::net::{IpAddr, Ipv4Addr};
+
+const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+/// Asks the proxy whatever the guest's NO_PROXY says.
+const PROXIED: &str = "curl -sS --max-time 20 --noproxy '' -o /dev/stderr -w '%{http_code}\\n'";
+
+#[test]
+fn loopback_and_own_addresses_are_out_of_reach() {
+    let world = World::new(Who::nth(1));
+    let canary = Canary::new(LOOPBACK);
+    let port = canary.port();
+    let mut cases = vec![
+        Case::fails("directly", format!("curl -sS --max-time 20 http://127.0.0.1:{port}/"), "curl: (7)"),
+        Case::out(
+            "the proxies are set",
+            "echo $HTTP_PROXY $https_proxy $NO_PROXY $NODE_USE_ENV_PROXY",
+            "http://127.0.0.1:3128 http://127.0.0.1:3128 localhost,127.0.0.1,::1 1\n",
+        ),
+        Case::out("no card", "ls /sys/class/net", "lo\n"),
+        Case::fails(
+            "tunnel",
+            format!("curl -sS --max-time 20 --noproxy '' --proxytunnel http://127.0.0.1:{port}/"),
+            "403",
+        ),
+    ];
+    let mut names: Vec<String> =
+        ["127.0.0.1", "localhost", "127.1", "2130706433", "0.0.0.0", "[::1]", "[::ffff:127.0.0.1]", "127.9.9.9"]
+            .map(str::to_owned)
+            .to_vec();
+    let own = own_address().map(Canary::new);
+    match &own {
+        Some(own) => names.push(own.addr.ip().to_string()),
+        None => println!("skipped own_address_is_out_of_reach: this machine has no address but loopback"),
+    }
+    let ports = names.iter().map(|n| own.as_ref().filter(|o| o.addr.ip().to_string() == *n).map_or(port, Canary::port));
+    let script: String =
+        names.iter().zip(ports).map(|(n, port)| format!("{PROXIED} 'http://{n}:{port}/' 2>/dev/null\n")).collect();
+    cases.push(Case::out("through the proxy", script + "true", "403\n".repeat(names.len())));
+    let other = ["169.254.169.254", "10.0.2.2", "192.168.1.1", "metadata.google.internal", "[fe80::1]", "[fd00::1]"];
+    let script: String = other.iter().map(|n| format!("{PROXIED} 'http://{n}/' 2>/dev/null\n")).collect();
+    cases.push(Case::new(
+        "private and metadata",
+        script + "true",
+        crate::support::cases::Want::Has("403\n403\n403\n".into()),
+    ));
+    cases::check(&world, &[], &cases);
+    assert_eq!(canary.hits(), 0);
+    assert_eq!(own.map_or(0, |own| own.hits()), 0);
+}
+
+#[test]
+fn an_allowed_address_is_reached_and_only_that() {
+    for who in Who::all() {
+        let world = World::new(*who);
+        let (allowed, other) = (Canary::new(LOOPBACK), Canary::new(LOOPBACK));
+        let (yes, no) = (allowed.port(), other.port());
+        let cases = [
+            Case::out("allowed, directly", format!("curl -sS http://127.0.0.1:{yes}/"), SONG),
+            Case::out("allowed, by name", format!("curl -sS http://localhost:{yes}/"), SONG),
+            Case::out("allowed, by the proxy", format!("curl -sS --noproxy '' http://127.0.0.1:{yes}/"), SONG),
+            Case::out("its neighbour", format!("{PROXIED} http://127.0.0.1:{no}/ 2>/dev/null"), "403\n"),
+            Case::fails("its neighbour, directly", format!("curl -sS http://127.0.0.1:{no}/"), "curl: (7)"),
+        ];
+        cases::check(&world, &["--allow-host", &allowed.addr.to_string()], &cases);
+        assert_eq!((allowed.hits(), other.hits()), (3, 0));
+    }
+}

@@ -1,0 +1,96 @@
+//! The project and the guest's home: what is written there is on the host, the user's own, and what is there is seen.
+
+use crate::support::{Case, Limited, Who, World, cases};
+use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::time::{Duration, SystemTime};
+
+#[test]
+fn the_project_is_one_and_the_same_on_both_sides() {
+    for who in Who::all() {
+        let world = World::new(*who);
+        world.write("p/from-host", "of the host\n");
+        world.write("p/sub/below", "below\n");
+        symlink("from-host", world.path("p/link")).expect("ln");
+        let root = world.path("p").to_str().expect("text").to_owned();
+        cases::check(&world, &[], &in_the_project(&root));
+        assert_on_host(&world);
+    }
+}
+
+fn in_the_project(root: &str) -> Vec<Case> {
+    vec![
+        Case::out("where", "pwd -P", "/workspace\n"),
+        Case::out(
+            "the host path leads there",
+            format!("cat \"{root}/from-host\"; cd \"{root}/sub\" && pwd -P"),
+            "of the host\n/workspace/sub\n",
+        ),
+        Case::same("a link", "readlink link; cat link"),
+        Case::same("names and types", "ls -1F; stat -c '%a %F %s' from-host sub"),
+        Case::out("it is ours there", "stat -c %U from-host . sub", "claude\nclaude\nclaude\n"),
+        Case::out(
+            "modes",
+            "umask 027; echo x > new; mkdir dir; chmod 600 sub/below; stat -c %a new dir sub/below",
+            "640\n750\n600\n",
+        ),
+        Case::out("rename", "echo 1 > r1; echo 2 > r2; mv r1 r2; cat r2; [ ! -e r1 ]", "1\n"),
+        Case::out("hard and symbolic links", "ln -s nowhere dangling; echo h > h1; ln h1 h2; stat -c %h h2", "2\n"),
+        Case::out("mtime", "touch -d @1234567890.5 old; stat -c %.Y old", "1234567890.500000000\n"),
+        Case::out("append and truncate", "echo a > t; echo b >> t; truncate -s 3 t; cat t", "a\nb"),
+        Case::out("many names", "mkdir many; cd many; touch $(seq 500); ls | wc -l", "500\n"),
+        Case::out(
+            "mapped and locked",
+            "python3 -c 'import mmap,fcntl\nf=open(\"m\",\"wb+\"); f.truncate(4096); fcntl.flock(f,fcntl.LOCK_EX)\nm=mmap.mmap(f.fileno(),4096); m[:3]=b\"map\"; m.flush()'; head -c 3 m",
+            "map",
+        ),
+        Case::fails("no device", "mknod node c 1 3", "not permitted"),
+        Case::out("removed", "echo > gone; rm gone; ls gone 2>/dev/null; true", ""),
+        Case::out(
+            "the host is not above",
+            "ls -A /workspace/.. | grep -cE 'opt-bin|home-of-host'; ls /workspace/../out 2>/dev/null; true",
+            "0\n",
+        ),
+    ]
+}
+
+fn assert_on_host(world: &World) {
+    let meta = |name: &str| world.path("p").join(name).symlink_metadata().unwrap_or_else(|e| panic!("{name}: {e}"));
+    for name in ["new", "dir", "r2", "dangling", "h1", "old", "many", "many/1"] {
+        assert_eq!((meta(name).uid(), meta(name).gid()), world.who.ids(), "{name} belongs to the host's user");
+    }
+    for (name, mode) in [("new", 0o640), ("dir", 0o750), ("sub/below", 0o600)] {
+        assert_eq!(meta(name).permissions().mode() & 0o7777, mode, "{name}");
+    }
+    let old = meta("old").modified().expect("mtime");
+    assert_eq!(old, SystemTime::UNIX_EPOCH + Duration::from_millis(1_234_567_890_500));
+    assert_eq!(fs::read(world.path("p/m")).expect("read")[..3], *b"map");
+    assert_eq!(fs::read_to_string(world.path("p/t")).expect("read"), "a\nb");
+    assert!(!world.path("p/gone").exists() && !world.path("p/r1").exists());
+    assert_eq!(fs::read_link(world.path("p/dangling")).expect("link").to_str(), Some("nowhere"));
+}
+
+#[test]
+fn the_home_stays_and_the_rest_of_the_machine_does_not() {
+    for who in Who::all() {
+        let world = World::new(*who);
+        let script = "echo kept > ~/kept; mkdir -p ~/.config/x; echo gone > /tmp/gone; pwd; umask 077; touch below-sub";
+        let first = world.vm(&["bash", "-c", script]).current_dir(world.path("p/sub")).done();
+        assert_eq!((first.code(), first.out().as_str()), (Some(0), "/workspace\n"), "{first:?}");
+        assert_eq!(fs::read_to_string(world.guest_home().join("kept")).expect("kept"), "kept\n");
+        assert_eq!(fs::metadata(world.guest_home()).expect("home").permissions().mode() & 0o777, 0o700);
+        assert_eq!(fs::metadata(world.path("p/sub/below-sub")).expect("file").permissions().mode() & 0o777, 0o600);
+        // Enrolled, the tree's root is at /workspace wherever in it the person stands.
+        world.enroll();
+        let second = world
+            .vm(&["bash", "-c", "cat ~/kept; [ -e /tmp/gone ] || pwd; ls -1"])
+            .current_dir(world.path("p/sub"))
+            .done();
+        assert_eq!(
+            (second.code(), second.out().as_str()),
+            (Some(0), "kept\n/workspace/sub\nbelow-sub\n"),
+            "{second:?}"
+        );
+        world.assert_clean();
+    }
+}

@@ -1,0 +1,117 @@
+//! stdin, stdout, stderr and arguments cross byte for byte and apart.
+
+use crate::support::{Case, Limited, Who, World, cases};
+use std::ffi::OsString;
+use std::io::Read;
+use std::os::unix::ffi::OsStringExt;
+use std::os::unix::process::ExitStatusExt;
+use std::process::Stdio;
+
+/// Bytes without a pattern, of any length, the same each time.
+fn noise(len: usize) -> Vec<u8> {
+    let mut state = 0x2545_f491_4f6c_dd1d_u64;
+    let mut bytes = Vec::with_capacity(len + 8);
+    while bytes.len() < len {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        bytes.extend(state.to_le_bytes());
+    }
+    bytes.truncate(len);
+    bytes
+}
+
+#[test]
+fn thirty_megabytes_come_back_as_they_went() {
+    let world = World::new(Who::nth(1));
+    let bytes = noise(30 << 20);
+    let done = world.vm(&["bash", "-c", "cat; echo 'not out' >&2; exit 3"]).fed(bytes.clone());
+    assert_eq!((done.code(), done.err().as_str()), (Some(3), "not out\n"));
+    assert!(done.out == bytes, "{} bytes of {}, or others", done.out.len(), bytes.len());
+    world.assert_clean();
+}
+
+#[test]
+fn a_hundred_megabytes_come_out_as_they_were_written() {
+    let world = World::new(Who::nth(0));
+    let script = "seq 10000000 99999999 | head -c 104857600; echo over >&2; exit 255";
+    let done = world.vm(&["bash", "-c", script]).done();
+    assert_eq!((done.code(), done.out.len(), done.err().as_str()), (Some(255), 100 << 20, "over\n"));
+    let host = world.command("bash").args(["-c", script]).done();
+    assert!(done.out == host.out, "the same number of other bytes");
+    world.assert_clean();
+}
+
+#[test]
+fn every_byte_of_arguments_and_streams() {
+    let world = World::new(Who::nth(1));
+    let mut words: Vec<OsString> = ["bash", "-c", "printf '%s\\0' \"$@\"; cat", "name", ""].map(Into::into).to_vec();
+    words.push(OsString::from_vec((1..=255).collect()));
+    words.extend((1..=255).map(|byte| OsString::from_vec(vec![byte])));
+    words.extend(["--help", "--dry-run", "-h", "--", "\u{fc}"].map(Into::into));
+    let stdin: Vec<u8> = (0..=255).chain(*b"\xff\xfe\x00\xc3").collect();
+    let guest = world.vm(&words).fed(stdin.clone());
+    let host = world.command(&words[0]).args(&words[1..]).fed(stdin);
+    assert!(guest.out == host.out && guest.end() == host.end(), "{guest:?}\n{host:?}");
+    assert!(guest.out.len() > 1000 && guest.err.is_empty(), "{guest:?}");
+    world.assert_clean();
+}
+
+#[test]
+fn a_reader_that_goes_away_kills_with_sigpipe() {
+    let world = World::new(Who::nth(0));
+    let end = |mut command: std::process::Command| {
+        let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().expect("starts");
+        child.stdout.take().expect("stdout").read_exact(&mut [0; 1]).expect("a byte");
+        crate::support::until("it has noticed", || child.try_wait().expect("wait"))
+    };
+    let host = end(world.command("yes"));
+    let guest = end(world.vm(&["yes"]));
+    assert_eq!((guest.code(), guest.signal()), (host.code(), host.signal()));
+    world.assert_clean();
+}
+
+#[test]
+fn what_stdin_is() {
+    let world = World::new(Who::nth(1));
+    // Through a shell, because it can close a descriptor.
+    let run = |redirect: &str, script: &str| {
+        let line = format!("{} bash -c '{script}' {redirect}", "\"$V\"");
+        world.command("sh").arg("-c").arg(line).env("V", world.path("opt/bin/vmclaude-container")).fed(b"abc".to_vec())
+    };
+    assert_eq!(run("", "cat; read x || echo EOF").out(), "abcEOF\n");
+    assert_eq!(run("</dev/null", "cat; readlink /proc/self/fd/0").out(), "/dev/null\n");
+    let closed = run("<&-", "cat 2>/dev/null; echo over");
+    assert_eq!((closed.code(), closed.out().as_str()), (Some(0), "over\n"), "{closed:?}");
+    world.assert_clean();
+}
+
+#[test]
+fn cases_like_on_the_host() {
+    for who in Who::all() {
+        cases::check(
+            &World::new(*who),
+            &[],
+            &[
+                Case::same("a pipe inside", "seq 100000 | sha256sum"),
+                Case::same("a reader gone inside", "yes | head -c 1; echo ${PIPESTATUS[*]}"),
+                Case::same("stderr apart", "echo a; echo b >&2; exit 9"),
+                Case::same("umask", "umask; touch u; stat -c %a u; rm u"),
+                Case::same("a file by /dev/stdin", "echo x | cat /dev/stdin"),
+                Case::same("a descriptor by number", "cat <(echo y) 5<&1"),
+                Case::out("descriptors that nobody gave", "ls /proc/self/fd | wc -l", "4\n"),
+                Case::out(
+                    "user",
+                    "id -u; id -un; echo $HOME $SHELL",
+                    format!("{}\nclaude\n/home/claude /bin/bash\n", who.guest_uid()),
+                ),
+                Case::out("kernel of its own", "uname -n; cat /proc/1/comm", "vmclaude\ninit\n"),
+                Case::out(
+                    "no signal is ignored",
+                    "grep -E 'Sig(Ign|Blk)' /proc/self/status | tr -d '0\\t\\n'",
+                    "SigBlk:SigIgn:",
+                ),
+            ],
+        );
+    }
+}

@@ -1,0 +1,147 @@
+//! On a terminal: size, keys, job control, and a terminal that is as it was after every end.
+
+use crate::support::pty::{PROMPT, Typist};
+use crate::support::{Who, World, leaks, until};
+use nix::sys::signal::{Signal, kill, killpg};
+
+/// A command that has the terminal until it is ended, and says so.
+const HOLDS: &str = r#""$V" sh -c 'echo rea''dy; exec cat'"#;
+
+#[test]
+fn size_keys_and_job_control() {
+    for who in Who::all() {
+        let world = World::new(*who);
+        let mut typist = Typist::new(&world);
+        let before = typist.settings();
+        let script = r#"[ -t 0 ] && [ -t 1 ] && [ -t 2 ] && tty && stty size </dev/tty; stty -g | sha256sum
+            trap 'echo window $(stty size)' WINCH; echo rea''dy; for i in 1 2; do read x; echo "got <$x>"; done; exit 9"#;
+        typist.keys(&format!("\"$V\" bash -c '{}'\n", script.replace('\'', "'\\''")));
+        let start = typist.wait("ready\r\n");
+        assert!(start.contains("/dev/pts/") && start.contains("40 100"), "{start}");
+        typist.wait_raw();
+        typist.resize(31, 77);
+        typist.wait("window 31 77");
+        typist.keys("h\u{fc}\n");
+        typist.wait("got <h\u{fc}>");
+        typist.keys("\x1a");
+        typist.wait(PROMPT);
+        until("the shell has the terminal as it was", || (typist.settings() == before).then_some(()));
+        let jobs = typist.step("jobs");
+        assert!(jobs.contains("Stopped") || jobs.contains("Suspended"), "{jobs}");
+        typist.keys("fg\n");
+        typist.wait_raw();
+        typist.keys("again\n");
+        typist.wait("got <again>");
+        typist.wait(PROMPT);
+        let end = typist.step("echo code=$?");
+        assert!(end.contains("code=9"), "{end}");
+        assert_eq!(typist.settings(), before);
+        world.assert_clean();
+    }
+}
+
+#[test]
+fn interrupt_and_quit_keys_kill_as_on_the_host() {
+    let world = World::new(Who::nth(1));
+    let mut typist = Typist::new(&world);
+    let before = typist.settings();
+    for (key, code) in [("\x03", 130), ("\x1c", 131)] {
+        typist.keys(&format!("{HOLDS}\n"));
+        typist.wait("ready\r\n");
+        typist.wait_raw();
+        typist.keys(key);
+        typist.wait(PROMPT);
+        let end = typist.step("echo code=$?");
+        assert!(end.contains(&format!("code={code}")), "{end}");
+        assert_eq!(typist.settings(), before);
+    }
+    world.assert_clean();
+}
+
+/// Ends vmclaude in the middle by this signal; what the shell then says of it.
+fn ended_by(signal: Signal, who: Who) {
+    let world = World::new(who);
+    let mut typist = Typist::new(&world);
+    let before = typist.settings();
+    typist.keys(&format!("{HOLDS}\n"));
+    typist.wait("ready\r\n");
+    typist.wait_raw();
+    let job = typist.foreground();
+    kill(job, signal).expect("kill");
+    typist.wait(PROMPT);
+    if signal == Signal::SIGKILL {
+        // Nobody can catch this one, so the parent gives the terminal back, as an interactive bash or zsh would.
+        typist.step("stty sane");
+        until("every process of it is gone", || leaks::processes(&world).is_empty().then_some(()));
+    } else {
+        until("the terminal is as it was", || (typist.settings() == before).then_some(()));
+    }
+    let code = 128 + signal as i32;
+    let end = typist.step("echo code=$?");
+    assert!(signal == Signal::SIGKILL || end.contains(&format!("code={code}")), "{signal}: {end}");
+    // The next run finishes what only a kill can leave.
+    // (What is typed before it has ended goes to it and not to the shell.)
+    typist.keys("\"$V\" sh -c 'exit 5'; echo code=$?\n");
+    typist.wait("code=5");
+    typist.wait(PROMPT);
+    world.assert_clean();
+}
+
+#[test]
+fn ended_by_term() {
+    ended_by(Signal::SIGTERM, Who::nth(0));
+}
+
+#[test]
+fn ended_by_hup() {
+    ended_by(Signal::SIGHUP, Who::nth(1));
+}
+
+#[test]
+fn ended_by_int() {
+    ended_by(Signal::SIGINT, Who::nth(0));
+}
+
+#[test]
+fn ended_by_quit() {
+    ended_by(Signal::SIGQUIT, Who::nth(1));
+}
+
+#[test]
+fn ended_by_kill() {
+    ended_by(Signal::SIGKILL, Who::nth(0));
+}
+
+#[test]
+fn stopped_by_a_signal_and_continued() {
+    let world = World::new(Who::nth(0));
+    let mut typist = Typist::new(&world);
+    let before = typist.settings();
+    typist.keys(&format!("{HOLDS}\n"));
+    typist.wait("ready\r\n");
+    typist.wait_raw();
+    let job = typist.foreground();
+    killpg(job, Signal::SIGTSTP).expect("kill");
+    typist.wait(PROMPT);
+    assert_eq!(typist.settings(), before);
+    typist.keys("fg\n");
+    typist.wait_raw();
+    typist.keys("still here\n");
+    typist.wait("still here\r\nstill here");
+    typist.keys("\x04");
+    typist.wait(PROMPT);
+    assert!(typist.step("echo code=$?").contains("code=0"));
+    world.assert_clean();
+}
+
+#[test]
+fn a_closed_window_ends_the_machine() {
+    let world = World::new(Who::nth(1));
+    let mut typist = Typist::new(&world);
+    typist.keys("\"$V\" bash -c 'trap \"\" HUP INT TERM; echo rea''dy; while :; do sleep 1; done'\n");
+    typist.wait("ready\r\n");
+    typist.wait_raw();
+    assert!(leaks::processes(&world).iter().any(leaks::Process::is_machine), "a machine to be ended");
+    typist.close();
+    until("nothing of it runs", || leaks::processes(&world).is_empty().then_some(()));
+}

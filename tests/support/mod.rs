@@ -1,0 +1,18 @@
+//! What end-to-end tests share: a hermetic world with a real image, programs in it with limits, a terminal, the search for
+//! what a session left behind, and servers to talk to.
+#![allow(dead_code)] // Each test program uses its own part of it.
+
+pub(crate) mod api;
+pub(crate) mod canary;
+pub(crate) mod cases;
+pub(crate) mod image;
+pub(crate) mod leaks;
+pub(crate) mod program;
+pub(crate) mod pty;
+pub(crate) mod wait;
+pub(crate) mod world;
+
+pub(crate) use cases::Case;
+pub(crate) use program::{Done, Limited};
+pub(crate) use wait::until;
+pub(crate) use world::{Who, World};
