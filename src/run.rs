@@ -10,10 +10,11 @@ use crate::exit::Exit;
 use crate::files;
 use crate::host::Host;
 use crate::image::store;
+use crate::net::Denials;
 use crate::plan::{Identity, Place, Plan};
 use crate::profile;
 use crate::report;
-use crate::session::{self, template, trial};
+use crate::session::{self, denied, template, trial};
 use crate::settings::{self, Settings};
 use std::ffi::OsString;
 use std::fs::File;
@@ -60,17 +61,33 @@ pub fn command(host: &Host, flags: &RunFlags, argv: Vec<OsString>) -> Result<Exi
     let machine = machine(host, &qemu, &image, accel);
     let launch = launch(host, &settings, &plan, &machine)?;
     profile::mark("planned");
-    let outcome = session::run(host, &plan, &launch);
+    let denials = denials(host, &project.root);
+    let outcome = session::run(host, &plan, &launch, denials.clone());
     if outcome.is_ok() && launch.warm.is_some_and(|warm| template::is_wanted(&warm.template)) {
         // The next run will be glad of it; this one is over and does not care.
         if let Err(e) = template::make_aside(host, &machine, &plan.limits) {
             tracing::warn!("{e}");
         }
     }
+    if host.tty[2] {
+        // Only now: a program that fills the screen would have drawn over it, or been drawn over.
+        report::denials(&denials.all());
+    }
     if host.var("VMCLAUDE_PROFILE") == Some("1") {
         report::phases(&profile::phases());
     }
     outcome
+}
+
+/// What the guest is refused, kept for `vmclaude status` as it happens.
+fn denials(host: &Host, project: &Path) -> Denials {
+    let (dirs, project) = (host.dirs.clone(), project.to_path_buf());
+    Denials::told(move |all| {
+        let kept = all.last().map(|new| denied::keep(&dirs, &project, new));
+        if let Some(Err(e)) = kept {
+            tracing::warn!("{e}");
+        }
+    })
 }
 
 /// The project with the identity of what was opened, which the share checks again.
@@ -95,7 +112,8 @@ pub fn make_template(host: &Host, settings: &Settings) -> Result<()> {
 }
 
 fn plan(host: &Host, settings: &Settings, flags: &RunFlags, place: Place, argv: Vec<OsString>) -> Plan {
-    Plan::new(host, settings, &place, argv, &flags.allow_host)
+    let network = settings.network.clone().with(flags.network, &flags.allow, &flags.allow_host);
+    Plan::new(host, settings, &place, argv, network)
 }
 
 /// The first run after a boot of the host finds out whether KVM works, and says so to a person who waits for it.

@@ -4,6 +4,7 @@ use crate::error::{Failure, Result};
 use crate::files::quoted;
 use crate::host::Host;
 use crate::plan::limits::{Limits, parse_cpus, parse_memory};
+use crate::plan::network::{self, Mode};
 use serde::Deserialize;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -30,6 +31,9 @@ struct Image {
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct Network {
+    mode: Mode,
+    allow: Vec<String>,
+    allow_local: Vec<String>,
     allow_hosts: Vec<SocketAddr>,
 }
 
@@ -50,8 +54,8 @@ pub struct Settings {
     pub warm_start: bool,
     /// Debian packages to add to the image.
     pub packages: Vec<String>,
-    /// Local addresses that every VM may reach.
-    pub allow_hosts: Vec<SocketAddr>,
+    /// What every VM may reach.
+    pub network: network::Network,
     /// Names of environment variables to pass to the guest besides the usual ones.
     pub env: Vec<String>,
 }
@@ -102,9 +106,20 @@ fn resolve(file: File, host: &Host) -> Result<Settings> {
             None => file.warm_start.unwrap_or(true),
         },
         packages: file.image.packages,
-        allow_hosts: file.network.allow_hosts,
+        network: file.network.understood()?,
         env: file.env.pass,
     })
+}
+
+impl Network {
+    fn understood(self) -> Result<network::Network> {
+        Ok(network::Network {
+            mode: self.mode,
+            allow: self.allow.iter().map(|text| text.parse()).collect::<Result<_>>()?,
+            allow_local: self.allow_local.iter().map(|text| text.parse()).collect::<Result<_>>()?,
+            allow_hosts: self.allow_hosts,
+        })
+    }
 }
 
 #[cfg(test)]
@@ -120,7 +135,8 @@ mod tests {
         let text = "memory = '2G'\ncpus = 3\n[network]\nallow_hosts = ['127.0.0.1:80']";
         let settings = resolve(file(text), &host).expect("file");
         assert_eq!(settings.limits, Limits { cpus: Some(3), memory: 2048 });
-        assert_eq!(settings.allow_hosts.len(), 1);
+        assert_eq!(settings.network.allow_hosts.len(), 1);
+        assert_eq!(settings.network.mode, Mode::Open, "open unless somebody says so");
         host.env.insert("VMCLAUDE_MEMORY".into(), "1G".into());
         assert_eq!(resolve(file(text), &host).expect("both").limits.memory, 1024);
         host.env.insert("VMCLAUDE_MEMORY".into(), "1Z".into());
@@ -128,8 +144,23 @@ mod tests {
     }
 
     #[test]
+    fn what_a_vm_may_reach_is_understood_or_refused() {
+        let read = |text: &str| toml::from_str::<File>(text).ok().and_then(|file| resolve(file, &host()).ok());
+        let text = "[network]\nmode = 'allowlist'\nallow = ['a.example', '*.b.example:22']\nallow_local = ['git.corp']";
+        let network = read(text).expect("understood").network;
+        assert_eq!(network.to_string(), "only a.example:443, *.b.example:22, and inside git.corp");
+        for bad in ["mode = 'closed'", "allow = ['a b']", "allow_local = ['0.0.0.0/0']", "mode = ''"] {
+            assert!(read(&format!("[network]\n{bad}")).is_none(), "{bad}");
+        }
+        let empty = read("[network]\nmode = 'allowlist'").expect("understood").network;
+        assert_eq!(empty.to_string(), "nothing that is not listed, and nothing is");
+    }
+
+    #[test]
     fn unknown_keys_are_refused() {
-        for text in ["memry = '2G'", "[network]\nallow = 1", "[image]\npackage = []", "memory = 4"] {
+        for text in
+            ["memry = '2G'", "[network]\nallow = 1", "[network]\nmodes = 1", "[image]\npackage = []", "memory = 4"]
+        {
             assert!(toml::from_str::<File>(text).is_err(), "{text}");
         }
     }

@@ -1,6 +1,7 @@
 //! The command line as clap sees it: definitions only. Help, completions and man pages come from here.
 
 use crate::hook::Shell;
+use crate::plan::network::{Listed, Mode};
 use clap::{Args, Parser, Subcommand, ValueHint};
 use std::ffi::OsString;
 use std::net::SocketAddr;
@@ -100,6 +101,12 @@ pub struct RunFlags {
     /// Let the VM reach this local address, on its own loopback at the same port
     #[arg(long, value_name = "ADDR:PORT")]
     pub allow_host: Vec<SocketAddr>,
+    /// What the VM may reach: open (every public address), allowlist (only what is listed) or none
+    #[arg(long, value_name = "MODE")]
+    pub network: Option<Mode>,
+    /// List a name for `--network allowlist`, such as registry.example.com or *.example.org:22 (port 443 unless given)
+    #[arg(long, value_name = "NAME[:PORT]")]
+    pub allow: Vec<Listed>,
 }
 
 /// `vmclaude run`.

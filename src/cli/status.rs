@@ -11,7 +11,7 @@ use crate::plan::Limits;
 use crate::plan::mounts::WORKSPACE;
 use crate::report;
 use crate::report::status::{self, Claude, Engine, Image, Network, Problem, Runs, Shell, Status, Tree};
-use crate::session::{ask, record, trial};
+use crate::session::{ask, denied, record, trial};
 use crate::settings::{self, Settings};
 use std::ffi::OsString;
 use std::os::unix::fs::PermissionsExt;
@@ -53,7 +53,8 @@ fn collect(host: &Host, now: u64) -> Status {
         problems.push(Problem { what, because: Vec::new(), next: Some("vmclaude prune".into()) });
     }
     let limits = settings.as_ref().map_or_else(|| Limits::default_for(host.memory), |s| s.limits);
-    let allow_hosts = settings.iter().flat_map(|s| &s.allow_hosts).map(ToString::to_string).collect();
+    let reach = settings.as_ref().map_or_else(String::new, |s| s.network.to_string());
+    let allow_hosts = settings.iter().flat_map(|s| &s.network.allow_hosts).map(ToString::to_string).collect();
     let shell = shell(host, claude.runs, &mut problems);
     Status {
         version: 1,
@@ -65,7 +66,7 @@ fn collect(host: &Host, now: u64) -> Status {
             cpus: limits.cpus_for(accel == Some(Accel::Tcg), host.cores),
             memory_mib: limits.memory,
         },
-        network: Network { allow_hosts },
+        network: Network { reach, allow_hosts, refused: denied::last(&host.dirs) },
         sessions,
         shell,
         problems,

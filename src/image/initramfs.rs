@@ -7,22 +7,9 @@ use crate::error::{Context, Failure, Result};
 use std::collections::BTreeMap;
 use std::path::Path;
 
-/// Loaded at boot, in this order with what they need: the wire, the disks, the share, the root.
-const BOOT: [&str; 7] = ["virtio_pci", "virtio_console", "virtio_blk", "erofs", "ext4", "overlay", "virtiofs"];
-
-/// Loaded when the guest's network is set up: a TUN, and the redirection of connections.
-const LAZY: [&str; 10] = [
-    "tun",
-    "nf_tables",
-    "nft_chain_nat",
-    "nft_redir",
-    "nft_nat",
-    "nft_ct",
-    "nft_reject_inet",
-    "nft_tproxy",
-    "nft_socket",
-    "nft_fib_inet",
-];
+/// Loaded at boot, in this order with what they need: the wire, the disks, the share, the root, and the interface that
+/// catches datagrams. Connections are caught by what is part of every kernel.
+const BOOT: [&str; 8] = ["virtio_pci", "virtio_console", "virtio_blk", "erofs", "ext4", "overlay", "virtiofs", "tun"];
 
 /// A cpio archive in the making.
 #[derive(Default)]
@@ -89,7 +76,7 @@ pub(super) fn init(supervisor: &[u8]) -> Vec<u8> {
 }
 
 /// The archive with the modules of the kernel below `root` (`/lib/modules/VERSION` of an unpacked package):
-/// `/modules/*.ko`, `/modules/list` and `/modules/lazy` with one file name a line in load order.
+/// `/modules/*.ko`, and `/modules/list` with one file name a line in load order.
 ///
 /// # Errors
 /// When a module that the guest cannot do without is missing, or a file cannot be read.
@@ -98,17 +85,14 @@ pub(super) fn modules(root: &Path) -> Result<Vec<u8>> {
         |name: &str| std::fs::read_to_string(root.join(name)).what(|| format!("cannot read the kernel's {name}"));
     let index = Index::parse(&read("modules.dep")?, &read("modules.builtin")?);
     let boot = index.load_order(&BOOT)?;
-    let lazy = index.load_order(&LAZY)?.into_iter().filter(|f| !boot.contains(f)).collect::<Vec<_>>();
     let mut cpio = Cpio::default();
     cpio.dir("modules");
-    for file in boot.iter().chain(&lazy) {
+    for file in &boot {
         let data = std::fs::read(root.join(file)).what(|| format!("cannot read the kernel's {file}"))?;
         cpio.file(&format!("modules/{}", file_name(file)), 0o644, &data);
     }
-    for (name, files) in [("modules/list", &boot), ("modules/lazy", &lazy)] {
-        let lines: String = files.iter().map(|f| format!("{}\n", file_name(f))).collect();
-        cpio.file(name, 0o644, lines.as_bytes());
-    }
+    let lines: String = boot.iter().map(|f| format!("{}\n", file_name(f))).collect();
+    cpio.file("modules/list", 0o644, lines.as_bytes());
     Ok(cpio.finish())
 }
 

@@ -1,12 +1,15 @@
 //! Makes the connections that [`super::policy`] allows: one lookup, every address judged, and only judged addresses
 //! dialled.
 
-use super::policy::{OWN, Verdict, excepted, verdict};
-use super::{Denial, Policy};
+use super::Policy;
+use super::denials::{Denial, UNLISTED};
+use super::policy::{OWN, Verdict, excepted, may_be_opened, verdict};
+use super::upstream::Proxy;
+use crate::plan::network::{Local, Mode, name};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
-use tokio::net::{TcpStream, lookup_host};
+use tokio::net::TcpStream;
 use tokio::time::timeout;
 use vmclaude_init::wire::proto::{Dialled, Target};
 
@@ -14,47 +17,117 @@ use vmclaude_init::wire::proto::{Dialled, Target};
 const OVERALL: Duration = Duration::from_secs(30);
 /// For one address when there are others to try. The last one has what is left of [`OVERALL`].
 const ATTEMPT: Duration = Duration::from_secs(2);
-/// Addresses of one name that are tried.
-const ADDRESSES: usize = 16;
 /// The longest name that there is.
 const NAME: usize = 253;
+
+/// A connection that was made.
+#[derive(Debug)]
+pub struct Made {
+    /// The connection.
+    pub tcp: TcpStream,
+    /// The TLS server names of which the guest must say one first; `None`: it may say anything.
+    pub names: Option<Vec<String>>,
+}
 
 /// Connects to `target` if the policy allows it; a refusal is noted in the policy.
 ///
 /// # Errors
-/// What the guest is told: [`Dialled::Forbidden`] when every address of the target is, [`Dialled::NoSuchName`],
-/// [`Dialled::Refused`], or [`Dialled::Unreachable`] for all else, time-outs included. Never [`Dialled::Ok`].
-pub async fn dial(target: &Target, policy: &Policy) -> Result<TcpStream, Dialled> {
+/// What the guest is told: [`Dialled::NotListed`] when the user's list does not name the target, [`Dialled::Forbidden`] when
+/// every address of it is, [`Dialled::NoSuchName`], [`Dialled::Refused`], or [`Dialled::Unreachable`] for all else, time-outs
+/// included. Never [`Dialled::Ok`].
+pub async fn dial(target: &Target, policy: &Policy) -> Result<Made, Dialled> {
     let attempt = async {
         let _turn = policy.pending.acquire().await.map_err(|_| Dialled::Unreachable)?;
+        let names = match target {
+            Target::Name(text, _) => name(text).into_iter().collect(),
+            Target::Addr(addr, _) => policy.names.of(*addr),
+        };
+        let listed = listed(target, &names, policy)?;
         let found = resolve(target, policy).await?;
-        let allowed = judge(target, &found, policy)?;
-        connect(target, &allowed, policy).await
+        let tcp = match through_proxy(target, &names, &found, policy) {
+            Some((proxy, place)) => {
+                judge(target, &found, policy)?;
+                tracing::debug!("{place} through the host's proxy");
+                proxy.connect(&place).await.map_err(|_| Dialled::Unreachable)?
+            }
+            None if found.is_empty() => return Err(Dialled::NoSuchName),
+            None => connect(target, &judge(target, &found, policy)?, policy).await?,
+        };
+        Ok(Made { tcp, names: listed })
     };
     timeout(OVERALL, attempt).await.unwrap_or(Err(Dialled::Unreachable))
 }
 
-/// The addresses of a target, in the order in which the host's resolver prefers them.
-async fn resolve(target: &Target, policy: &Policy) -> Result<Vec<SocketAddr>, Dialled> {
-    let (name, port) = match target {
-        Target::Addr(addr, port) => return Ok(vec![SocketAddr::new(*addr, *port)]),
-        Target::Name(name, port) => (name.clone(), *port),
+/// Whether the user's list has this target, and the TLS server names that then are the right ones.
+fn listed(target: &Target, names: &[String], policy: &Policy) -> Result<Option<Vec<String>>, Dialled> {
+    let (port, addr) = match target {
+        Target::Name(_, port) => (*port, None),
+        Target::Addr(addr, port) => (*port, Some(addr.to_canonical())),
     };
-    if !is_name(&name) {
-        return Err(Dialled::NoSuchName);
-    }
-    let turn = policy.lookups.clone().acquire_owned().await.map_err(|_| Dialled::Unreachable)?;
-    // A lookup cannot be called off. In a task of its own it keeps its turn until it really ends, so that a guest which
-    // gives up and asks again cannot pile up threads.
-    let lookup = tokio::spawn(async move {
-        let found = lookup_host((name, port)).await.map(|found| found.take(ADDRESSES).collect::<Vec<_>>());
-        drop(turn);
-        found
+    let network = &policy.network;
+    let local = network.allow_local.iter().any(|place| match (place, addr) {
+        (Local::Block(..), Some(addr)) => place.covers(addr, &[]),
+        (Local::Block(..), None) => false,
+        (Local::Name(name), _) => names.contains(name),
     });
-    match lookup.await {
-        Ok(Ok(found)) if !found.is_empty() => Ok(found),
-        _ => Err(Dialled::NoSuchName),
+    let itself = addr.is_some_and(|addr| {
+        excepted(addr, port, &network.allow_hosts) || network.allow.iter().any(|entry| entry.covers_addr(addr, port))
+    });
+    let fitting = |name: &&String| network.allow.iter().any(|entry| entry.covers_name(name, port));
+    let fitting: Vec<String> = names.iter().filter(fitting).cloned().collect();
+    match network.mode {
+        Mode::Open => Ok(None),
+        Mode::Allowlist if itself || local => Ok(None),
+        Mode::Allowlist if !fitting.is_empty() => Ok(Some(fitting)),
+        Mode::Allowlist | Mode::None => {
+            // For people, what the program asked for is the name.
+            let target = names.first().map_or_else(|| target.clone(), |name| Target::Name(name.clone(), port));
+            let printable = !matches!(&target, Target::Name(text, _) if !is_name(text));
+            if printable {
+                policy.deny(Denial { target, addr: None, why: UNLISTED });
+            }
+            Err(Dialled::NotListed)
+        }
     }
+}
+
+/// The addresses of a target, in the order in which the host's resolver prefers them; none when it has none.
+async fn resolve(target: &Target, policy: &Policy) -> Result<Vec<SocketAddr>, Dialled> {
+    match target {
+        Target::Addr(addr, port) => Ok(vec![SocketAddr::new(*addr, *port)]),
+        Target::Name(text, _) if !is_name(text) => Err(Dialled::NoSuchName),
+        Target::Name(text, port) => {
+            let found = policy.lookup.addresses(text).await;
+            Ok(found.into_iter().map(|addr| SocketAddr::new(addr, *port)).collect())
+        }
+    }
+}
+
+/// The host's proxy for this target, and what it is asked for. A name that the host itself cannot resolve is the proxy's to
+/// resolve; what it makes of it cannot be judged here.
+fn through_proxy<'a>(
+    target: &Target,
+    names: &[String],
+    found: &[SocketAddr],
+    policy: &'a Policy,
+) -> Option<(&'a Proxy, String)> {
+    let (Target::Name(_, port) | Target::Addr(_, port)) = target;
+    let first = found.first().map(|addr| addr.ip().to_canonical());
+    if first.is_some_and(|addr| excepted(addr, *port, &policy.network.allow_hosts)) {
+        return None; // What is on this machine is not behind a proxy.
+    }
+    let asked = matches!(target, Target::Name(..));
+    let name = names.first().filter(|name| *name != "localhost" && !name.ends_with(".localhost"));
+    let proxy = match name {
+        Some(name) if asked || matches!(port, 80 | 443) => policy.upstream.way(Some(name), first, *port)?,
+        _ => policy.upstream.way(None, first, *port)?,
+    };
+    let place = match (name, first) {
+        (Some(name), _) => format!("{name}:{port}"),
+        (None, Some(addr)) => SocketAddr::new(addr, *port).to_string(),
+        (None, None) => return None,
+    };
+    Some((proxy, place))
 }
 
 /// Whether this may be handed to the resolver. Stricter than DNS: no zero byte, `%`, `@`, `/` or space has any business in
@@ -65,16 +138,17 @@ fn is_name(name: &str) -> bool {
 }
 
 /// Those of the addresses that may be dialled.
-fn judge(target: &Target, found: &[SocketAddr], policy: &Policy) -> Result<Vec<SocketAddr>, Dialled> {
+pub(super) fn judge(target: &Target, found: &[SocketAddr], policy: &Policy) -> Result<Vec<SocketAddr>, Dialled> {
     // Read anew each time: addresses come with every VPN and Wi-Fi. Without the list nothing can be judged.
     let own = own_addresses().map_err(|_| Dialled::Unreachable)?;
     let mut allowed = Vec::new();
     let mut denied = None;
     for found in found {
         let addr = SocketAddr::new(found.ip().to_canonical(), found.port());
-        match verdict(addr.ip(), addr.port(), &own, &policy.allow) {
+        match verdict(addr.ip(), addr.port(), &own, &policy.network.allow_hosts) {
             Verdict::Allow => allowed.push(addr),
-            Verdict::Deny(why) => denied = denied.or(Some(Denial { target: target.clone(), addr, why })),
+            Verdict::Deny(_) if opened(target, addr.ip(), &own, policy) => allowed.push(addr),
+            Verdict::Deny(why) => denied = denied.or(Some(Denial { target: target.clone(), addr: Some(addr), why })),
         }
     }
     match denied {
@@ -84,6 +158,17 @@ fn judge(target: &Target, found: &[SocketAddr], policy: &Policy) -> Result<Vec<S
         }
         _ => Ok(allowed),
     }
+}
+
+/// Whether the user's settings open this address, which is not public.
+fn opened(target: &Target, addr: IpAddr, own: &[IpAddr], policy: &Policy) -> bool {
+    let names = match target {
+        Target::Name(text, _) => name(text).into_iter().collect(),
+        Target::Addr(addr, _) => policy.names.of(*addr),
+    };
+    may_be_opened(addr)
+        && !own.contains(&addr)
+        && policy.network.allow_local.iter().any(|place| place.covers(addr, &names))
 }
 
 /// Every address of this machine's interfaces.
@@ -97,15 +182,16 @@ fn own_addresses() -> io::Result<Vec<IpAddr>> {
 }
 
 /// The first address that answers, one after the other.
-///
-/// The host's own proxy settings belong here: the addresses are judged, and only the way to them would differ.
 async fn connect(target: &Target, addrs: &[SocketAddr], policy: &Policy) -> Result<TcpStream, Dialled> {
     let mut why = Dialled::Unreachable;
     for (i, addr) in addrs.iter().enumerate() {
         let limit = if i + 1 == addrs.len() { OVERALL } else { ATTEMPT };
         why = match timeout(limit, TcpStream::connect(addr)).await {
-            Ok(Ok(tcp)) if stayed_here(&tcp, addr) && !excepted(addr.ip(), addr.port(), &policy.allow) => {
-                policy.deny(Denial { target: target.clone(), addr: *addr, why: OWN });
+            Ok(Ok(tcp))
+                if stayed_here(tcp.local_addr(), addr)
+                    && !excepted(addr.ip(), addr.port(), &policy.network.allow_hosts) =>
+            {
+                policy.deny(Denial { target: target.clone(), addr: Some(*addr), why: OWN });
                 Dialled::Forbidden
             }
             Ok(Ok(tcp)) => {
@@ -122,8 +208,8 @@ async fn connect(target: &Target, addrs: &[SocketAddr], policy: &Policy) -> Resu
 
 /// Whether a connection never left this machine: its two ends have one address. A second look that catches an address
 /// which came up just now, and a route that keeps a whole block here.
-fn stayed_here(tcp: &TcpStream, dialled: &SocketAddr) -> bool {
-    !tcp.local_addr().is_ok_and(|here| here.ip() != dialled.ip())
+pub(super) fn stayed_here(here: io::Result<SocketAddr>, dialled: &SocketAddr) -> bool {
+    !here.is_ok_and(|here| here.ip() != dialled.ip())
 }
 
 #[cfg(test)]

@@ -28,6 +28,7 @@ async fn every_spelling_of_the_loopback_is_the_loopback() {
         let target = name(spelling, addr.port());
         assert_eq!(dial(&target, &closed).await.err(), Some(Dialled::Forbidden), "{spelling}");
         let tcp = dial(&target, &open).await.unwrap_or_else(|why| panic!("{spelling}: {why:?}"));
+        let tcp = tcp.tcp;
         assert_eq!(tcp.peer_addr().unwrap(), addr, "{spelling}");
         assert!(tcp.nodelay().unwrap());
     }
@@ -63,11 +64,14 @@ async fn each_refused_destination_is_noted_once_and_only_so_many() {
     }
     let denials = policy.denials();
     assert_eq!(denials.len(), 2);
-    assert_eq!((denials[0].addr.to_string().as_str(), denials[0].why), ("10.0.0.1:1", "a private network"));
+    assert_eq!(
+        (denials[0].to_string().as_str(), denials[0].remedy()),
+        ("10.0.0.1:1 (a private network)", Some("[network] allow_local = [\"10.0.0.1\"]".into()))
+    );
     for port in 1..2000 {
         assert!(dial(&Target::Addr([10, 0, 0, 2].into(), port), &policy).await.is_err());
     }
-    assert_eq!(policy.denials().len(), super::super::DENIALS);
+    assert_eq!(policy.denials().len(), crate::net::denials::DENIALS);
 }
 
 #[tokio::test]

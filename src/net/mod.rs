@@ -1,89 +1,105 @@
 //! The host's side of the guest's network: every connection that the guest wants is a stream on the wire, and this
 //! decides whether it is made, makes it and carries it.
 
+mod denials;
 pub mod dial;
+pub mod dns;
+mod lookup;
+mod names;
 pub mod policy;
+mod resolver;
+pub mod tls;
+mod udp;
+mod upstream;
 
-use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+pub use denials::{Denial, Denials, shown};
+pub use resolver::search_domains;
+pub use upstream::Upstream;
+
+use crate::plan::Network;
+use denials::{MISNAMED, UNLISTED};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, sink};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
-use vmclaude_init::wire::pipe::{pipe, reset};
-use vmclaude_init::wire::proto::{self, Dialled, Target};
+use vmclaude_init::wire::pipe::{copy, pipe, reset};
+use vmclaude_init::wire::proto::{self, Dialled, Open, Target};
 
-/// Connections at one time, those being made included. Each costs a descriptor and some 64 KiB.
-const CONNECTIONS: usize = 1024;
+/// Connections at one time, those being made included. Each costs a descriptor and, when nobody reads, a quarter of a
+/// megabyte.
+const CONNECTIONS: usize = 640;
 /// Connections being made at one time; more wait for their turn, within the time limit of their own.
 const PENDING: usize = 128;
-/// Names being resolved at one time: each keeps a thread until the system's resolver gives up.
-const LOOKUPS: usize = 32;
-/// Refused destinations that are remembered. A guest that scans must not fill the host's memory.
-const DENIALS: usize = 256;
+/// Flows of datagrams, and streams of questions for names, at one time.
+const FLOWS: usize = 256;
 /// How long the guest may take to read a refusal.
 const FAREWELL: Duration = Duration::from_secs(5);
 
 /// What the guest may reach, and what it was refused. One per session.
 #[derive(Debug)]
 pub struct Policy {
-    allow: Vec<SocketAddr>,
-    denied: Mutex<Vec<Denial>>,
+    network: Network,
+    upstream: Upstream,
+    denials: Denials,
+    names: names::Names,
+    lookup: lookup::Lookup,
     connections: Arc<Semaphore>,
+    flows: Arc<Semaphore>,
     pending: Semaphore,
-    lookups: Arc<Semaphore>,
-}
-
-/// A destination that the guest was refused.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Denial {
-    /// What the guest asked for. A name holds only letters, digits, `-`, `_` and `.`: it is safe to print.
-    pub target: Target,
-    /// The address that the rule forbids; `--allow-host` with exactly this would allow it.
-    pub addr: SocketAddr,
-    /// What kind of address that is, such as "loopback".
-    pub why: &'static str,
 }
 
 impl Policy {
     /// Public addresses, and exactly the given socket addresses beside them.
-    pub fn new(allow: Vec<SocketAddr>) -> Self {
+    pub fn new(allow_hosts: Vec<SocketAddr>) -> Self {
+        Policy::of(Network { allow_hosts, ..Network::default() }, Upstream::default(), Denials::default())
+    }
+
+    /// What `network` says, dialled as the host's own programs would, with refusals noted in `denials`.
+    pub fn of(network: Network, upstream: Upstream, denials: Denials) -> Self {
         Policy {
-            allow,
-            denied: Mutex::default(),
+            network,
+            upstream,
+            denials,
+            names: names::Names::default(),
+            lookup: lookup::Lookup::new(),
             connections: Arc::new(Semaphore::new(CONNECTIONS)),
+            flows: Arc::new(Semaphore::new(FLOWS)),
             pending: Semaphore::new(PENDING),
-            lookups: Arc::new(Semaphore::new(LOOKUPS)),
         }
     }
 
     /// What was refused so far, each destination once, the first of them (at most 256) in order.
     pub fn denials(&self) -> Vec<Denial> {
-        self.denied.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.denials.all()
     }
 
     /// Notes a refusal.
-    fn deny(&self, mut denial: Denial) {
-        if let Target::Name(name, _) = &mut denial.target {
-            name.make_ascii_lowercase();
-        }
-        let mut denied = self.denied.lock().unwrap_or_else(PoisonError::into_inner);
-        if denied.len() < DENIALS && denied.iter().all(|known| known.target != denial.target) {
-            tracing::info!("refused {}: {} is {}", shown(&denial.target), denial.addr, denial.why);
-            denied.push(denial);
-        }
+    fn deny(&self, denial: Denial) {
+        self.denials.note(denial);
     }
 }
 
-/// A target as people write it.
-pub fn shown(target: &Target) -> String {
-    match target {
-        Target::Name(name, port) => format!("{name}:{port}"),
-        Target::Addr(addr, port) => SocketAddr::new(*addr, *port).to_string(),
+/// Whether this host has a way to public IPv6 addresses. Nothing is sent: a datagram's socket only looks up the route.
+pub fn has_ipv6() -> bool {
+    let public = |ip: IpAddr| matches!(ip, IpAddr::V6(v6) if v6.segments()[0] >> 13 == 1);
+    let socket = UdpSocket::bind((Ipv6Addr::UNSPECIFIED, 0)).ok();
+    let socket = socket.filter(|s| s.connect((Ipv6Addr::new(0x2600, 0, 0, 0, 0, 0, 0, 1), 53)).is_ok());
+    socket.and_then(|s| s.local_addr().ok()).is_some_and(|here| public(here.ip()))
+}
+
+/// Serves one stream that the guest opened, whatever it is; what only the host opens is reset.
+pub async fn serve_stream(open: Open, stream: impl AsyncRead + AsyncWrite + Unpin, policy: Arc<Policy>) {
+    match open {
+        Open::Dial(target) => serve(stream, target, policy).await,
+        Open::Udp(addr, port) => serve_datagrams(stream, SocketAddr::new(addr, port), policy).await,
+        Open::Dns(whole) => serve_names(stream, whole, policy).await,
+        Open::Control | Open::Terminal | Open::Stdin | Open::Stdout | Open::Stderr => {}
     }
 }
 
-/// Serves one [`proto::Open::Dial`] stream, whose opening frame was read already: dials or refuses, answers, and carries
+/// Serves one [`Open::Dial`] stream, whose opening frame was read already: dials or refuses, answers, and carries
 /// the bytes until both directions have ended. Never fails; what goes wrong is the guest's to see.
 pub async fn serve(mut stream: impl AsyncRead + AsyncWrite + Unpin, target: Target, policy: Arc<Policy>) {
     // At the limit the answer is immediate: waiting streams would be one more thing that a guest can pile up.
@@ -91,14 +107,56 @@ pub async fn serve(mut stream: impl AsyncRead + AsyncWrite + Unpin, target: Targ
         return refuse(stream, Dialled::Unreachable).await;
     };
     match dial::dial(&target, &policy).await {
-        Ok(tcp) => match proto::send(&mut stream, &Dialled::Ok).await {
-            Ok(()) => pipe(tcp, stream).await,
-            Err(_) => reset(tcp),
+        Ok(made) => match (proto::send(&mut stream, &Dialled::Ok).await, made.names) {
+            (Ok(()), None) => pipe(made.tcp, stream).await,
+            (Ok(()), Some(names)) => serve_named(made.tcp, stream, (target, names), &policy).await,
+            (Err(_), _) => reset(made.tcp),
         },
         Err(why) => {
             drop(held);
             refuse(stream, why).await;
         }
+    }
+}
+
+/// Carries a connection in which the guest must first say one of these names.
+async fn serve_named(
+    mut tcp: tokio::net::TcpStream,
+    stream: impl AsyncRead + AsyncWrite + Unpin,
+    (target, names): (Target, Vec<String>),
+    policy: &Policy,
+) {
+    let (Target::Name(_, port) | Target::Addr(_, port)) = target;
+    let mut stream = tls::Checked::new(stream, names, port != 443);
+    if copy(&mut tcp, &mut stream).await.is_err() {
+        if stream.misnamed() {
+            policy.deny(Denial { target, addr: None, why: MISNAMED });
+        }
+        reset(tcp);
+    }
+}
+
+async fn serve_datagrams(mut stream: impl AsyncRead + AsyncWrite + Unpin, to: SocketAddr, policy: Arc<Policy>) {
+    let Ok(_held) = policy.flows.clone().try_acquire_owned() else {
+        return refuse(stream, Dialled::Unreachable).await;
+    };
+    match udp::connect(to, &policy).await {
+        Ok(socket) => {
+            if proto::send(&mut stream, &Dialled::Ok).await.is_ok() {
+                // However it ends, the guest sees the end of the stream.
+                let _ = udp::carry(socket, stream).await;
+            }
+        }
+        Err(why) => refuse(stream, why).await,
+    }
+}
+
+async fn serve_names(mut stream: impl AsyncRead + AsyncWrite + Unpin, whole: bool, policy: Arc<Policy>) {
+    let Ok(_held) = policy.flows.clone().try_acquire_owned() else {
+        return refuse(stream, Dialled::Unreachable).await;
+    };
+    if proto::send(&mut stream, &Dialled::Ok).await.is_ok() {
+        resolver::serve(stream, whole, &policy).await;
     }
 }
 

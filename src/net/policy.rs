@@ -77,6 +77,29 @@ pub fn verdict(addr: IpAddr, port: u16, own: &[IpAddr], allow: &[SocketAddr]) ->
     faces.find_map(forbidden).map_or(Verdict::Allow, Verdict::Deny)
 }
 
+/// Whether the user's settings may open this address to guests as part of a network. Not this machine's loopback, not what
+/// reaches one link only, and not the services by which clouds hand out credentials: one of them is an exception by its own
+/// address and port, or none.
+pub fn may_be_opened(addr: IpAddr) -> bool {
+    const METADATA: [IpAddr; 4] = [
+        IpAddr::V4(Ipv4Addr::new(100, 100, 100, 200)),
+        IpAddr::V4(Ipv4Addr::new(168, 63, 129, 16)),
+        IpAddr::V4(Ipv4Addr::new(192, 0, 0, 192)),
+        IpAddr::V6(Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254)),
+    ];
+    let addr = addr.to_canonical();
+    let near = match addr {
+        IpAddr::V4(v4) => v4.octets()[0] == 0 || v4.octets()[0] >= 224 || v4.is_loopback() || v4.is_link_local(),
+        // Of IPv6 only private networks, and what is public in form: nothing that carries another address.
+        IpAddr::V6(v6) => {
+            let private = v6.segments()[0] & 0xfe00 == 0xfc00;
+            let global = v6.segments()[0] >> 13 == 1;
+            !(private || global) || embedded(v6).iter().any(Option::is_some)
+        }
+    };
+    !near && !METADATA.contains(&addr)
+}
+
 /// Whether exactly this socket address is one of the exceptions.
 pub fn excepted(addr: IpAddr, port: u16, allow: &[SocketAddr]) -> bool {
     allow.iter().any(|a| a.ip().to_canonical() == addr.to_canonical() && a.port() == port)

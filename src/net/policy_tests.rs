@@ -165,6 +165,41 @@ fn an_exception_is_one_socket_address() {
     assert!(!excepted("127.0.0.1".parse().unwrap(), 5432, &[]));
 }
 
+#[test]
+fn settings_open_networks_but_never_this_machine() {
+    let opens = |text: &str| super::may_be_opened(text.parse().unwrap());
+    for fine in
+        ["10.1.2.3", "172.16.0.1", "192.168.1.1", "100.64.1.1", "198.18.0.1", "fd12::1", "203.0.113.1", "2001:db8::1"]
+    {
+        assert!(opens(fine), "{fine}");
+    }
+    for never in [
+        "127.0.0.1",
+        "127.9.9.9",
+        "0.0.0.0",
+        "0.1.2.3",
+        "169.254.169.254",
+        "224.0.0.1",
+        "255.255.255.255",
+        "::",
+        "::1",
+        "::ffff:127.0.0.1",
+        "::127.0.0.1",
+        "fe80::1",
+        "fec0::1",
+        "ff02::1",
+        "64:ff9b::a00:1",
+        "2002:a00:1::1",
+        "100.100.100.200",
+        "168.63.129.16",
+        "192.0.0.192",
+        "fd00:ec2::254",
+        "fd00::5efe:127.0.0.1",
+    ] {
+        assert!(!opens(never), "{never}");
+    }
+}
+
 /// Addresses of every kind that matters, with anything in the rest.
 fn addresses() -> impl Strategy<Value = Ipv6Addr> {
     let starts = prop_oneof![

@@ -1,5 +1,6 @@
 //! Which environment variables cross, and why each does.
 
+use super::network::Mode;
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 
@@ -80,7 +81,7 @@ const CLOUDS: &[(&str, &[&str])] = &[
     ("CLAUDE_CODE_USE_VERTEX", &["CLOUD_ML_REGION", "GOOGLE_CLOUD_PROJECT", "VERTEX_REGION_CLAUDE_4_0_SONNET"]),
 ];
 
-/// The guest's own: no updates and no background jobs in a VM that goes away, proxies for everything that is not local.
+/// The guest's own: no updates and no background jobs in a VM that goes away.
 const GUEST: &[(&str, &str)] = &[
     ("HOME", super::mounts::GUEST_HOME),
     ("USER", "claude"),
@@ -90,6 +91,12 @@ const GUEST: &[(&str, &str)] = &[
     ("DISABLE_UPDATES", "1"),
     ("DISABLE_INSTALLATION_CHECKS", "1"),
     ("CLAUDE_CODE_DISABLE_AGENT_VIEW", "1"),
+    ("NODE_EXTRA_CA_CERTS", "/etc/ssl/certs/ca-certificates.crt"),
+];
+
+/// The way out for programs that know of proxies: with it the host is told names, not only addresses. There is a SOCKS
+/// proxy too, but `ALL_PROXY` stays unset: some programs take it for one that they cannot speak to, and give up.
+const PROXIES: &[(&str, &str)] = &[
     ("HTTP_PROXY", PROXY),
     ("HTTPS_PROXY", PROXY),
     ("http_proxy", PROXY),
@@ -97,7 +104,6 @@ const GUEST: &[(&str, &str)] = &[
     ("NO_PROXY", LOCAL),
     ("no_proxy", LOCAL),
     ("NODE_USE_ENV_PROXY", "1"),
-    ("NODE_EXTRA_CA_CERTS", "/etc/ssl/certs/ca-certificates.crt"),
 ];
 
 /// The guest's HTTP proxy: the supervisor, which carries every connection to the host.
@@ -105,10 +111,11 @@ const PROXY: &str = "http://127.0.0.1:3128";
 const LOCAL: &str = "localhost,127.0.0.1,::1";
 
 /// The guest's environment from the host's, with the names that the user added. Sorted by name.
-pub fn guest(host: &BTreeMap<OsString, OsString>, added: &[String]) -> Vec<(OsString, OsString)> {
+pub fn guest(host: &BTreeMap<OsString, OsString>, added: &[String], network: Mode) -> Vec<(OsString, OsString)> {
     let mut env: BTreeMap<OsString, OsString> =
         host.iter().filter(|(name, _)| crosses(name, host, added)).map(|(n, v)| (n.clone(), v.clone())).collect();
-    env.extend(GUEST.iter().map(|(n, v)| (OsString::from(n), OsString::from(v))));
+    let proxies = if network == Mode::None { &[] } else { PROXIES };
+    env.extend(GUEST.iter().chain(proxies).map(|(n, v)| (OsString::from(n), OsString::from(v))));
     env.into_iter().collect()
 }
 
@@ -129,7 +136,7 @@ mod tests {
         let host = pairs.iter().map(|(n, v)| ((*n).into(), (*v).into())).collect();
         let added: Vec<String> = added.iter().map(|a| (*a).into()).collect();
         let text = |s: OsString| s.into_string().expect("text");
-        guest(&host, &added).into_iter().map(|(n, v)| (text(n), text(v))).collect()
+        guest(&host, &added, Mode::Open).into_iter().map(|(n, v)| (text(n), text(v))).collect()
     }
 
     #[test]

@@ -3,14 +3,15 @@
 pub mod env;
 pub mod limits;
 pub mod mounts;
+pub mod network;
 
 use crate::host::Host;
 use crate::settings::Settings;
 use std::ffi::OsString;
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 pub use limits::Limits;
+pub use network::Network;
 
 /// One run. `--dry-run` prints it, an engine turns it into processes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,8 +30,8 @@ pub struct Plan {
     pub user: User,
     /// Processors and memory.
     pub limits: Limits,
-    /// Local addresses that the guest may reach, each also on its own loopback at the same port.
-    pub allow_hosts: Vec<SocketAddr>,
+    /// What may be reached.
+    pub network: Network,
 }
 
 /// A directory on the host, and the place in it where the command starts.
@@ -45,28 +46,20 @@ pub struct Place {
 }
 
 impl Plan {
-    /// The plan for `argv` at `place`.
-    pub fn new(
-        host: &Host,
-        settings: &Settings,
-        place: &Place,
-        argv: Vec<OsString>,
-        allow_hosts: &[SocketAddr],
-    ) -> Plan {
+    /// The plan for `argv` at `place`, with this network.
+    pub fn new(host: &Host, settings: &Settings, place: &Place, argv: Vec<OsString>, network: Network) -> Plan {
         // Claude Code refuses some of its modes to root, and nothing in a guest needs the host's root.
         let user = if host.uid == 0 { User { uid: 1000, gid: 1000 } } else { User { uid: host.uid, gid: host.gid } };
-        let mut allowed = settings.allow_hosts.clone();
-        allowed.extend(allow_hosts.iter().filter(|a| !settings.allow_hosts.contains(a)));
         Plan {
             argv,
             // By components, because joining nothing would leave a slash at the end.
             cwd: Path::new(mounts::WORKSPACE).components().chain(place.rest.components()).collect(),
             mounts: mounts::of(place, &host.dirs.guest_home),
             links: mounts::links(&place.root),
-            env: env::guest(&host.env, &settings.env),
+            env: env::guest(&host.env, &settings.env, network.mode),
             user,
             limits: settings.limits,
-            allow_hosts: allowed,
+            network,
         }
     }
 }

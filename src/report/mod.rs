@@ -6,6 +6,7 @@ pub mod plan;
 pub mod status;
 
 use crate::error::{Failure, Result};
+use crate::net::Denial;
 use std::io::Write;
 
 /// Shows a failure on stderr.
@@ -25,6 +26,18 @@ pub fn phases(phases: &[(&str, std::time::Duration)]) {
         let now = since.as_secs_f64() * 1e3;
         let _ = writeln!(std::io::stderr(), "{now:9.1} {:+9.1}  {phase}", now - before);
         before = now;
+    }
+}
+
+/// What a VM was refused, on stderr: the first of it, each with the words that would allow it.
+pub fn denials(all: &[Denial]) {
+    const SHOWN: usize = 8;
+    for denial in all.iter().take(SHOWN) {
+        let remedy = denial.remedy().map_or_else(String::new, |words| format!("; to allow it: {words}"));
+        note(&format!("the VM was not let to {denial}{remedy}"));
+    }
+    if all.len() > SHOWN {
+        note(&format!("and not to {} other destinations (vmclaude status)", all.len() - SHOWN));
     }
 }
 

@@ -26,9 +26,7 @@ pub fn text(plan: &Plan, launch: &Launch) -> String {
     line("env", names.join(" "));
     let cpus = plan.limits.cpus.map_or_else(|| "as many cpus as suit".to_owned(), |n| format!("{n} cpus"));
     line("limits", format!("{cpus}, {} MiB", plan.limits.memory));
-    let local: Vec<_> = plan.allow_hosts.iter().map(ToString::to_string).collect();
-    let local = if local.is_empty() { String::new() } else { format!(", and {} here", local.join(", ")) };
-    line("network", format!("public addresses{local}"));
+    line("network", plan.network.to_string());
     for program in launch.share.iter().chain([&launch.machine]) {
         out.push('\n');
         process(&mut out, program);

@@ -1,5 +1,6 @@
 //! What `vmclaude status` answers: one value, printed as text for people or as JSON for programs (`docs/status.md`).
 
+use crate::session::denied::Refused;
 use crate::session::record::Facts;
 use serde::Serialize;
 use std::fmt::Write;
@@ -103,9 +104,13 @@ pub struct Limits {
     pub memory_mib: u64,
 }
 
-/// What a VM may reach besides public addresses.
+/// What a VM may reach.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Network {
+    /// All of it, in words; empty when the settings cannot be read.
+    pub reach: String,
+    /// What VMs were refused lately, the newest last.
+    pub refused: Vec<Refused>,
     /// Local addresses that the configuration allows.
     pub allow_hosts: Vec<String>,
 }
@@ -150,9 +155,11 @@ pub fn text(status: &Status, now: u64) -> String {
     line("image", status.image.as_ref().map_or_else(|| "none".to_owned(), image));
     let cpus = status.limits.cpus;
     line("limits", format!("{cpus} cpu{}, {} MiB", if cpus == 1 { "" } else { "s" }, status.limits.memory_mib));
-    let local = &status.network.allow_hosts;
-    let local = if local.is_empty() { String::new() } else { format!(", and {} here", local.join(", ")) };
-    line("network", format!("public addresses{local}"));
+    line("network", status.network.reach.clone());
+    for refused in status.network.refused.iter().rev().take(5) {
+        let allow = refused.allow.as_ref().map_or_else(String::new, |words| format!("; to allow it: {words}"));
+        line("", format!("refused {} {} ago: {}{allow}", refused.target, ago(now, refused.when), refused.why));
+    }
     line("shell", shell(&status.shell));
     line("sessions", status.sessions.len().to_string());
     for s in &status.sessions {

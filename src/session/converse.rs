@@ -6,12 +6,12 @@ use super::talk::Talk;
 use crate::error::{Context, Failure, Result};
 use crate::exit::{Exit, NOT_EXECUTABLE, NOT_FOUND};
 use crate::host::Host;
-use crate::net;
+use crate::net::{self, Denials, Upstream};
 use crate::plan::Plan;
+use crate::plan::network::Mode;
 use crate::profile;
 use nix::sys::signal::Signal;
 use std::fs::File;
-use std::net::SocketAddr;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
@@ -19,7 +19,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::io::{ReadHalf, split};
 use tokio::sync::mpsc;
 use vmclaude_init::wire::mux::{Side, Stream, Wire, greet};
-use vmclaude_init::wire::proto::{self, Ended, MAX_TO_HOST, Open, Start, ToGuest, ToHost, VERSION};
+use vmclaude_init::wire::proto::{self, Ended, MAX_TO_HOST, Network, Open, Start, ToGuest, ToHost, VERSION};
 
 /// How long a VM may take from its start to its hello. Emulated ones on a busy machine take some seconds.
 const HELLO_LIMIT: Duration = Duration::from_secs(60);
@@ -31,9 +31,11 @@ pub(super) async fn run(
     processes: &mut Processes,
     wire: Wire,
     mut events: mpsc::UnboundedReceiver<Event>,
+    denials: Denials,
 ) -> Result<Exit> {
     let (from_guest, to_guest) = split(wire.open(&Open::Control).map_err(lost)?);
-    tokio::spawn(serve_dials(wire.clone(), plan.allow_hosts.clone()));
+    let policy = net::Policy::of(plan.network.clone(), Upstream::of(|name| host.var(name)), denials);
+    tokio::spawn(serve_guest(wire.clone(), Arc::new(policy)));
     let mut talk = Talk::new(wire, to_guest, host.tty);
     let start = start_message(host, plan, &talk)?;
     talk.send(&ToGuest::Start(Box::new(start))).await?;
@@ -93,13 +95,10 @@ pub(super) async fn connect(near: UnixStream) -> Result<Wire> {
     Ok(wire)
 }
 
-/// Answers the guest's connections until the wire ends.
-async fn serve_dials(wire: Wire, allow: Vec<SocketAddr>) {
-    let policy = Arc::new(net::Policy::new(allow));
+/// Serves what the guest opens until the wire ends.
+async fn serve_guest(wire: Wire, policy: Arc<net::Policy>) {
     while let Ok((open, stream)) = wire.accept().await {
-        if let Open::Dial(target) = open {
-            tokio::spawn(net::serve(stream, target, policy.clone()));
-        }
+        tokio::spawn(net::serve_stream(open, stream, policy.clone()));
     }
 }
 
@@ -125,7 +124,12 @@ fn start_message(host: &Host, plan: &Plan, talk: &Talk) -> Result<Start> {
         terminal: talk.size(),
         binds: plan.mounts.iter().map(|m| (m.tag.clone(), bytes(m.guest.as_os_str()), m.writable)).collect(),
         links: plan.links.iter().map(|(a, b)| (bytes(a.as_os_str()), bytes(b.as_os_str()))).collect(),
-        forwards: plan.allow_hosts.iter().map(|a| (a.ip(), a.port())).collect(),
+        forwards: plan.network.allow_hosts.iter().map(|a| (a.ip(), a.port())).collect(),
+        network: (plan.network.mode != Mode::None).then(|| Network {
+            ipv6: net::has_ipv6(),
+            datagrams: plan.network.mode == Mode::Open,
+            search: net::search_domains(),
+        }),
         seed,
         now: (now.as_secs(), now.subsec_nanos()),
     })

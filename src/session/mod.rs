@@ -3,6 +3,7 @@
 pub mod ask;
 mod child;
 mod converse;
+pub mod denied;
 mod processes;
 mod qmp;
 pub mod record;
@@ -19,6 +20,7 @@ use crate::engine::launch::{Launch, Warm};
 use crate::error::{Context, Failure, Result};
 use crate::exit::Exit;
 use crate::host::Host;
+use crate::net::Denials;
 use crate::plan::Plan;
 use crate::profile;
 use processes::Processes;
@@ -29,11 +31,12 @@ use template::Template;
 use tokio::sync::mpsc;
 use vmclaude_init::wire::mux::Wire;
 
-/// Runs `plan` by `launch` to its end. When this returns, no process, mount or socket of the session is left.
+/// Runs `plan` by `launch` to its end, noting in `denials` what the guest was refused. When this returns, no process, mount
+/// or socket of the session is left.
 ///
 /// # Errors
 /// When the VM cannot be started or is lost; the reasons hold the end of its log.
-pub fn run(host: &Host, plan: &Plan, launch: &Launch) -> Result<Exit> {
+pub fn run(host: &Host, plan: &Plan, launch: &Launch, denials: Denials) -> Result<Exit> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().what(|| "cannot start")?;
     // Before there is anything to clean up: from here on no signal but KILL ends us without our doing it.
     let events = {
@@ -47,7 +50,7 @@ pub fn run(host: &Host, plan: &Plan, launch: &Launch) -> Result<Exit> {
     let record = Record::create(&runs, &record::facts(project, &program))?;
     tty::give_back_on_panic();
     let mut processes = None;
-    let outcome = runtime.block_on(session(host, plan, launch, record.dir(), events, &mut processes));
+    let outcome = runtime.block_on(session(host, plan, launch, record.dir(), events, denials, &mut processes));
     let outcome = outcome.map_err(|e| explain(e, processes.as_mut(), record.dir()));
     if outcome.is_err() {
         tty::give_back_reset()
@@ -68,6 +71,7 @@ async fn session(
     launch: &Launch,
     dir: &Path,
     mut events: mpsc::UnboundedReceiver<Event>,
+    denials: Denials,
     slot: &mut Option<Processes>,
 ) -> Result<Exit> {
     let mut wire = None;
@@ -96,7 +100,7 @@ async fn session(
     }
     profile::mark("the guest says hello");
     match (wire, slot) {
-        (Some(wire), Some(processes)) => converse::run(host, plan, processes, wire, events).await,
+        (Some(wire), Some(processes)) => converse::run(host, plan, processes, wire, events, denials).await,
         _ => Err(converse::lost("it was not started")),
     }
 }

@@ -124,7 +124,7 @@ mod tests {
             env: Vec::new(),
             user: User { uid: 1500, gid: 1501 },
             limits: Limits { cpus: None, memory: 1 << 30 },
-            allow_hosts: Vec::new(),
+            network: crate::plan::Network::default(),
         }
     }
 

@@ -9,6 +9,7 @@ use vmclaude::cli::args::{Container, Vmclaude};
 use vmclaude::engine::launch::{Launch, Warm};
 use vmclaude::engine::qemu::{self, Accel, Files, Life, Machine};
 use vmclaude::engine::share;
+use vmclaude::plan::network::Network;
 use vmclaude::plan::{Identity, Limits, Mount, Plan, User, mounts};
 use vmclaude::report;
 
@@ -44,7 +45,7 @@ fn plan() -> Plan {
         env: [("ANTHROPIC_API_KEY", "a secret"), ("TERM", "xterm")].map(|(k, v)| (k.into(), v.into())).to_vec(),
         user: User { uid: 1001, gid: 100 },
         limits: Limits { cpus: None, memory: 4096 },
-        allow_hosts: vec!["127.0.0.1:8080".parse().expect("an address")],
+        network: Network { allow_hosts: vec!["127.0.0.1:8080".parse().expect("an address")], ..Network::default() },
     }
 }
 
@@ -78,7 +79,7 @@ fn a_dry_run_without_kvm_or_directories() {
     let mut plan = plan();
     plan.mounts.clear();
     plan.links.clear();
-    plan.allow_hosts.clear();
+    plan.network.allow_hosts.clear();
     plan.limits = Limits { cpus: Some(3), memory: 512 };
     golden("dry-run-tcg.txt", &report::plan::text(&plan, &launch(&plan, Accel::Tcg)));
 }

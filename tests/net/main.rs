@@ -2,7 +2,9 @@
 #![allow(clippy::unwrap_used)] // helpers of tests
 
 mod attacks;
+mod flood;
 mod http;
+mod modes;
 #[allow(dead_code)] // the supervisor's, compiled from its source
 #[path = "../../image/init/src/proxy/mod.rs"]
 mod proxy;
@@ -14,9 +16,8 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
 use tokio::net::TcpStream;
-use vmclaude::net::{Policy, serve};
+use vmclaude::net::{Policy, serve_stream};
 use vmclaude_init::wire::mux::{Side, Wire};
-use vmclaude_init::wire::proto::Open;
 
 /// Any free port of the loopback.
 const LOOPBACK: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
@@ -26,12 +27,16 @@ fn wire(policy: &Arc<Policy>) -> Wire {
     let (guest, host) = (Wire::new(Side::Guest), Wire::new(Side::Host));
     let (near, far) = duplex(64 << 10);
     for (wire, io) in [(guest.clone(), near), (host.clone(), far)] {
-        tokio::spawn(async move { wire.drive(io).await });
+        tokio::spawn(async move {
+            if let Err(e) = wire.drive(io).await {
+                panic!("the wire: {e}"); // Seen when a test fails.
+            }
+        });
     }
     let policy = policy.clone();
     tokio::spawn(async move {
-        while let Ok((Open::Dial(target), stream)) = host.accept().await {
-            tokio::spawn(serve(stream, target, policy.clone()));
+        while let Ok((open, stream)) = host.accept().await {
+            tokio::spawn(serve_stream(open, stream, policy.clone()));
         }
     });
     guest

@@ -5,6 +5,7 @@
 mod boot;
 mod command;
 mod keys;
+mod net;
 mod power;
 mod proxy;
 mod relay;

@@ -3,7 +3,7 @@
 use crate::command::{self, NotStarted, Running};
 use crate::relay::{Async, Noticed, pump};
 use crate::sys::{self, Change};
-use crate::{keys, power, proxy, setup};
+use crate::{keys, net, power, proxy, setup};
 use nix::sys::signal::{Signal, kill, killpg};
 use std::collections::HashMap;
 use std::fs::File;
@@ -23,6 +23,8 @@ use vmclaude_init::wire::proto::{self, Ended, MAX_TO_GUEST, Open, Reach, Start, 
 
 /// Where the guest's HTTP proxy listens; the host puts it into the environment.
 const PROXY: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 3128);
+/// Where its SOCKS proxy does, for programs that are told so.
+const SOCKS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 1080);
 
 /// How often the terminal's modes are looked at while nothing is written to it. Programs that change them mostly write.
 const LOOK: Duration = Duration::from_millis(200);
@@ -45,8 +47,7 @@ async fn session(wire: &Wire, door: TcpListener) -> io::Result<()> {
     let (from_host, mut to_host) = split(control);
     let mut frames = frames(from_host);
     let Some(ToGuest::Start(start)) = frames.recv().await else { return Err(unexpected("no start")) };
-    tokio::spawn(proxy::serve(door, wire.clone()));
-    let last = match run(wire, &start, &mut frames, &mut to_host).await {
+    let last = match run(wire, &start, door, &mut frames, &mut to_host).await {
         Ok(ended) => ToHost::Exit(ended),
         Err(e) => ToHost::Failed(e.to_string()),
     };
@@ -76,11 +77,14 @@ fn frames(mut from: ReadHalf<Stream>) -> mpsc::Receiver<ToGuest> {
 async fn run(
     wire: &Wire,
     start: &Start,
+    door: TcpListener,
     frames: &mut mpsc::Receiver<ToGuest>,
     to_host: &mut WriteHalf<Stream>,
 ) -> io::Result<Ended> {
     setup::apply(start)?;
-    open_doors(wire, start)?;
+    if let Some(limits) = open_doors(wire, start, door)? {
+        proto::send(to_host, &ToHost::Log(limits)).await?;
+    }
     let streams = streams(wire, start).await?;
     let mut children = signal(SignalKind::child())?;
     let mut running = match command::start(start) {
@@ -118,14 +122,18 @@ async fn run(
     Ok(ended)
 }
 
-/// The guest's ways out beside the proxy: the ports that lead to local addresses of the host.
-fn open_doors(wire: &Wire, start: &Start) -> io::Result<()> {
+/// The guest's ways out: its network, the proxies, and the ports that lead to local addresses of the host. What is said
+/// for the log is why there is no more than the proxies.
+fn open_doors(wire: &Wire, start: &Start, door: TcpListener) -> io::Result<Option<String>> {
+    let Some(network) = &start.network else { return Ok(None) };
+    tokio::spawn(proxy::serve(door, wire.clone()));
+    tokio::spawn(proxy::serve_socks(proxy::listen(SOCKS)?, wire.clone()));
     for (addr, port) in &start.forwards {
         let door = if addr.is_ipv6() { IpAddr::from(Ipv6Addr::LOCALHOST) } else { Ipv4Addr::LOCALHOST.into() };
         let door = proxy::listen((door, *port).into()).map_err(|e| io::Error::other(format!("port {port}: {e}")))?;
         tokio::spawn(proxy::forward(door, Target::Addr(*addr, *port), wire.clone()));
     }
-    Ok(())
+    Ok(net::up(network, wire).err().map(|e| format!("only programs that use a proxy have a network: {e}")))
 }
 
 /// The streams that the host opens for this command, by what they are.
@@ -140,7 +148,7 @@ async fn streams(wire: &Wire, start: &Start) -> io::Result<HashMap<&'static str,
             Open::Stdin => "stdin",
             Open::Stdout => "stdout",
             Open::Stderr => "stderr",
-            Open::Control | Open::Dial(_) => return Err(unexpected("a stream of the wrong kind")),
+            _ => return Err(unexpected("a stream of the wrong kind")),
         };
         streams.insert(name, stream);
     }

@@ -1,10 +1,13 @@
-//! The doors of the guest's network: an HTTP proxy, and ports that lead to one fixed place. Each connection becomes a
+//! The doors of the guest's network: an HTTP proxy, a SOCKS proxy, and ports that lead to one fixed place. Each connection becomes a
 //! stream on the wire; the host dials or refuses.
 
 mod body;
-mod request;
+mod early;
+pub(crate) mod request;
+pub(crate) mod socks;
 
 use body::Body;
+use early::Early;
 use request::{Bad, Request};
 use std::future::Future;
 use std::io;
@@ -15,11 +18,11 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
 use vmclaude_init::wire::mux::{MAX_STREAMS, Stream, Wire};
-use vmclaude_init::wire::pipe::{copy, pipe, reset};
+use vmclaude_init::wire::pipe::{copy, reset};
 use vmclaude_init::wire::proto::{self, Dialled, Open, Target};
 
 /// Connections of all doors at one time; more wait in the kernel's queue. Half of what the wire allows: a stream that has
-/// ended here counts on the host until word of it gets there, and one stream too many is the end of the wire.
+/// ended here counts on the host until word of it gets there, and names and datagrams need streams too.
 static ROOM: Semaphore = Semaphore::const_new(MAX_STREAMS / 2);
 /// How long a client may take to send the head of its request.
 const HEAD_TIME: Duration = Duration::from_secs(30);
@@ -45,6 +48,16 @@ pub(crate) async fn dial(wire: &Wire, target: Target) -> io::Result<Result<Strea
     }
 }
 
+/// Carries a connection whose client has been told already that it is connected: what it says is on its way before the host
+/// has dialled, which saves the way there and back. A refusal is a reset.
+pub(crate) async fn dial_and_carry(mut tcp: TcpStream, target: Target, wire: &Wire) {
+    let Ok(stream) = wire.open(&Open::Dial(target)) else { return reset(tcp) };
+    let Ok(mut stream) = Early::new(stream) else { return reset(tcp) };
+    if copy(&mut tcp, &mut stream).await.is_err() {
+        reset(tcp);
+    }
+}
+
 /// A door at `addr`. Two hundred clients may knock at once: the usual queue of 128 would make some of them wait a second.
 ///
 /// # Errors
@@ -61,22 +74,25 @@ pub(crate) async fn serve(listener: TcpListener, wire: Wire) {
     each(listener, |tcp| proxy(tcp, wire.clone())).await;
 }
 
+/// Serves the SOCKS proxy on `listener` for as long as it is polled.
+pub(crate) async fn serve_socks(listener: TcpListener, wire: Wire) {
+    each(listener, |tcp| socks::serve(tcp, wire.clone())).await;
+}
+
 /// Carries every connection to `listener` to one fixed target; what the host refuses is reset.
 pub(crate) async fn forward(listener: TcpListener, target: Target, wire: Wire) {
     each(listener, |tcp| {
         let (wire, target) = (wire.clone(), target.clone());
-        async move {
-            match dial(&wire, target).await {
-                Ok(Ok(stream)) => pipe(tcp, stream).await,
-                Ok(Err(_)) | Err(_) => reset(tcp),
-            }
-        }
+        async move { dial_and_carry(tcp, target, &wire).await }
     })
     .await;
 }
 
 /// Accepts for ever, and runs what `handle` makes of each connection in a task of its own.
-async fn each<T: Future<Output = ()> + Send + 'static>(listener: TcpListener, handle: impl Fn(TcpStream) -> T) {
+pub(crate) async fn each<T: Future<Output = ()> + Send + 'static>(
+    listener: TcpListener,
+    handle: impl Fn(TcpStream) -> T,
+) {
     // The semaphore is never closed, so this loop only ends with its future.
     while let Ok(place) = ROOM.acquire().await {
         match listener.accept().await {
@@ -122,10 +138,15 @@ async fn carry(mut tcp: TcpStream, mut stream: Stream, request: Request) {
     }
 }
 
-/// Answers with an error and ends the connection in good order.
-async fn refuse(mut tcp: TcpStream, bad: &Bad) {
+/// Answers with an error.
+async fn refuse(tcp: TcpStream, bad: &Bad) {
+    farewell(tcp, &bad.response()).await;
+}
+
+/// Says a last word and ends the connection in good order.
+async fn farewell(mut tcp: TcpStream, word: &[u8]) {
     let farewell = async {
-        tcp.write_all(&bad.response()).await?;
+        tcp.write_all(word).await?;
         tcp.shutdown().await?;
         // Bytes that nobody reads would turn the end into a reset, which may destroy the answer.
         tokio::io::copy(&mut tcp, &mut sink()).await

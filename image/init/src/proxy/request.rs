@@ -19,7 +19,7 @@ const FRAMING: [&str; 3] = ["content-length", "transfer-encoding", "trailer"];
 
 /// A request that was understood.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Request {
+pub(crate) struct Request {
     /// Where it wants to go.
     pub(super) target: Target,
     /// What the client is told once there is a connection: for a tunnel.
@@ -49,6 +49,12 @@ impl Request {
                      a local service is allowed with --allow-host ADDR:PORT, such as: vmclaude run --allow-host 127.0.0.1:{port}"
                 ),
             ),
+            Dialled::NotListed => Bad::new(
+                403,
+                format!(
+                    "vmclaude lets the VM reach only what is listed, and {place} is not: vmclaude run --allow {place}"
+                ),
+            ),
             Dialled::NoSuchName => Bad::new(502, format!("vmclaude: the host cannot resolve {name}")),
             Dialled::Refused => Bad::new(502, format!("vmclaude: {place} refused the connection")),
             Dialled::Unreachable | Dialled::Ok => Bad::new(504, format!("vmclaude: {place} cannot be reached")),
@@ -58,7 +64,7 @@ impl Request {
 
 /// An answer of our own: a status and one line for a person.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Bad {
+pub(crate) struct Bad {
     status: u16,
     line: std::borrow::Cow<'static, str>,
 }
@@ -109,7 +115,7 @@ impl From<io::Error> for Bad {
 }
 
 /// Reads and understands the head of a request.
-pub(super) async fn read(from: &mut (impl AsyncRead + Unpin)) -> Result<Request, Bad> {
+pub(crate) async fn read(from: &mut (impl AsyncRead + Unpin)) -> Result<Request, Bad> {
     let mut bytes = Vec::with_capacity(2048);
     loop {
         // The last three bytes again, should the empty line be in two pieces.
@@ -242,13 +248,17 @@ fn target(authority: &str, default: u16) -> Result<Target, Bad> {
         let addr = host.parse::<Ipv6Addr>().map_err(|_| WRONG)?;
         return Ok(Target::Addr(addr.into(), port));
     }
-    let fine = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
-    if host.is_empty() || host.len() > 253 || !host.bytes().all(fine) {
-        return Err(WRONG);
-    }
+    let host = self::host(host.as_bytes()).ok_or(WRONG)?;
     // Other spellings of numbers go as names: the host's resolver knows what they mean, and the host judges that.
     Ok(match host.parse::<Ipv4Addr>() {
         Ok(addr) => Target::Addr(addr.into(), port),
-        Err(_) => Target::Name(host.to_ascii_lowercase(), port),
+        Err(_) => Target::Name(host, port),
     })
+}
+
+/// A host name in lower case; `None`: it has characters that no name has, or too many.
+pub(super) fn host(bytes: &[u8]) -> Option<String> {
+    let fine = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
+    let text = std::str::from_utf8(bytes).ok()?;
+    ((1..=253).contains(&bytes.len()) && bytes.iter().all(fine)).then(|| text.to_ascii_lowercase())
 }

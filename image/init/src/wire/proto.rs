@@ -9,7 +9,7 @@ use std::net::IpAddr;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 /// The version of everything in this module and in [`super::mux`]. Any change to either raises it.
-pub const VERSION: u16 = 1;
+pub const VERSION: u16 = 2;
 
 /// What both sides send first, the host before the guest: eight letters, the version, and reserved zeroes.
 pub const HELLO_LEN: usize = 16;
@@ -55,6 +55,11 @@ pub enum Open {
     Stderr,
     /// A connection that the guest wants to make; answered by one [`Dialled`] frame, then raw bytes.
     Dial(Target),
+    /// Datagrams to one address, both ways, each behind its length (u16, big endian); answered by one [`Dialled`] frame.
+    Udp(IpAddr, u16),
+    /// Questions for names and their answers as in DNS over TCP; answered by one [`Dialled`] frame. `true`: the guest's
+    /// program can take an answer of any length, `false`: one that fits its datagram.
+    Dns(bool),
 }
 
 /// Where a guest's connection wants to go.
@@ -79,6 +84,8 @@ pub enum Dialled {
     Refused,
     /// No route, or no answer in time.
     Unreachable,
+    /// The user's list of what may be reached does not name this destination.
+    NotListed,
 }
 
 /// Host to guest, on the control stream.
@@ -145,10 +152,23 @@ pub struct Start {
     pub links: Vec<(Vec<u8>, Vec<u8>)>,
     /// Ports on the guest's loopback that lead to the same local address on the host.
     pub forwards: Vec<(IpAddr, u16)>,
+    /// The way out; `None`: there is none, not even the proxies.
+    pub network: Option<Network>,
     /// Fresh random bytes from the host for the guest's generator.
     pub seed: Vec<u8>,
     /// The time: seconds and nanoseconds since 1970.
     pub now: (u64, u32),
+}
+
+/// What the guest's network looks like from inside.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Network {
+    /// Whether the host can reach IPv6 addresses: without, the guest has no route to them and does not try.
+    pub ipv6: bool,
+    /// Whether datagrams are carried that are not questions for names.
+    pub datagrams: bool,
+    /// Domains in which short names are looked up.
+    pub search: Vec<String>,
 }
 
 /// What one of the three standard streams is in the guest: the same as on the host.

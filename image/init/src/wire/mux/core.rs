@@ -1,7 +1,7 @@
 //! The multiplexer without I/O: bytes in, bytes out, and the state of every stream between them.
 //!
-//! Memory is bounded whatever the other side sends: a window per stream, a limit on streams, and answers that are kept
-//! as flags of streams and never as a queue that the other side can make grow.
+//! Memory is bounded whatever the other side sends: a window per stream, a limit on streams, answers that are kept as
+//! flags of streams, and one queue of refusals that ends the wire when it is full.
 
 use super::frame::{HEADER, Header, Kind, MAX_FRAME, MAX_PAYLOAD, broken};
 use crate::wire::proto::{self, Open};
@@ -11,6 +11,8 @@ use std::task::Waker;
 
 /// Streams that the other side may have open at once.
 pub const MAX_STREAMS: usize = 1024;
+/// Streams beyond those whose refusals wait to be sent. More is no accident: the other side does not listen to them.
+const MAX_REFUSED: usize = 4 * MAX_STREAMS;
 /// Bytes that wait in a stream to be sent before its writer has to wait.
 const MAX_UNSENT: usize = 64 << 10;
 
@@ -82,6 +84,11 @@ impl Stream {
         self.reader.take().into_iter().chain(self.writer.take()).for_each(Waker::wake);
     }
 
+    /// Not with its opening: those are in the order of their numbers, or the other side takes them for used.
+    fn goes_first(&self) -> bool {
+        self.urgent && self.opening.is_none()
+    }
+
     fn has_credit_to_give(&self) -> bool {
         !self.peer_fin && !self.dropped && self.read * 4 >= self.window
     }
@@ -121,6 +128,7 @@ pub(super) struct Core {
     peer_streams: usize,
     streams: HashMap<u32, Stream>,
     opened: VecDeque<(Open, u32)>,
+    refused: VecDeque<u32>,
     urgent: VecDeque<u32>,
     bulk: VecDeque<u32>,
     header: [u8; HEADER],
@@ -140,6 +148,7 @@ impl Core {
             peer_streams: 0,
             streams: HashMap::new(),
             opened: VecDeque::new(),
+            refused: VecDeque::new(),
             urgent: VecDeque::new(),
             bulk: VecDeque::new(),
             header: [0; HEADER],
@@ -290,7 +299,7 @@ impl Core {
             return;
         }
         stream.queued = true;
-        if stream.urgent { &mut self.urgent } else { &mut self.bulk }.push_back(id);
+        if stream.goes_first() { &mut self.urgent } else { &mut self.bulk }.push_back(id);
         self.driver.take().into_iter().for_each(Waker::wake);
     }
 
@@ -306,13 +315,17 @@ impl Core {
     /// Appends at most one write's worth of frames to `out`, urgent streams first, the others in turn.
     pub(super) fn fill(&mut self, out: &mut Vec<u8>) {
         while out.len() + HEADER + 4 <= MAX_FRAME {
+            if let (true, Some(stream)) = (self.urgent.is_empty(), self.refused.pop_front()) {
+                out.extend_from_slice(&Header { stream, kind: Kind::Reset, len: 0 }.encode());
+                continue;
+            }
             let Some(id) = self.urgent.pop_front().or_else(|| self.bulk.pop_front()) else { return };
             let Some(stream) = self.streams.get_mut(&id) else { continue };
             stream.queued = false;
             if !stream.emit(id, out) {
                 // It did not fit: first in the next write.
                 stream.queued = true;
-                if stream.urgent { &mut self.urgent } else { &mut self.bulk }.push_front(id);
+                if stream.goes_first() { &mut self.urgent } else { &mut self.bulk }.push_front(id);
                 return;
             }
             self.queue(id);
@@ -437,10 +450,13 @@ impl Core {
 
     fn peer_open(&mut self, id: u32, payload: &[u8]) -> io::Result<()> {
         let open: Open = proto::decode(payload)?;
-        if self.peer_streams >= MAX_STREAMS {
-            return Err(broken("too many streams"));
-        }
         self.last_peer_id = id;
+        if self.peer_streams >= MAX_STREAMS {
+            // Whatever comes for it is ignored, as for every stream that is over.
+            self.refused.push_back(id);
+            self.driver.take().into_iter().for_each(Waker::wake);
+            return if self.refused.len() > MAX_REFUSED { Err(broken("too many streams")) } else { Ok(()) };
+        }
         self.peer_streams += 1;
         self.streams.insert(id, Stream::new(&open, None));
         self.opened.push_back((open, id));

@@ -1,4 +1,4 @@
-use super::core::Core;
+use super::core::{Core, MAX_STREAMS};
 use super::frame::{HEADER, Header, Kind, MAX_FRAME};
 use super::{Side, Wire, answer, greet};
 use crate::wire::proto::{Open, Target, encode};
@@ -154,7 +154,9 @@ fn urgent_streams_go_first() {
     let waker = Waker::noop();
     let bulk = host.open(&Open::Stdin).expect("open");
     let tty = host.open(&Open::Terminal).expect("open");
-    host.fill(&mut Vec::new());
+    let mut openings = Vec::new();
+    host.fill(&mut openings);
+    Core::new(Side::Guest).feed(&openings).expect("openings keep their order, whatever is urgent");
     host.write(bulk, &[0; 60_000], waker).expect("room").expect("open");
     host.write(tty, b"key", waker).expect("room").expect("open");
     let mut out = Vec::new();
@@ -183,7 +185,7 @@ fn whoever_breaks_the_rules_loses_the_wire() {
             "bytes behind an opening",
             frame(2, Kind::Open, &[&encode(&Open::Stdout).expect("encodes")[4..], b"x"].concat()),
         ),
-        ("too many streams", (1..=2000).flat_map(|i| opening(i * 2, &Open::Stdout)).collect()),
+        ("far too many streams", (1..=9000).flat_map(|i| opening(i * 2, &Open::Stdout)).collect()),
     ];
     Core::new(Side::Host)
         .feed(&with(&[data(1), frame(2, Kind::Fin, b"")]))
@@ -191,6 +193,32 @@ fn whoever_breaks_the_rules_loses_the_wire() {
     for (name, bytes) in cases {
         assert_eq!(Core::new(Side::Host).feed(&bytes).expect_err(name).kind(), ErrorKind::InvalidData, "{name}");
     }
+}
+
+/// One stream too many is that stream's end, and nobody else's.
+#[test]
+fn streams_beyond_the_limit_are_reset() {
+    run(async {
+        let (host, guest) = pair();
+        let all: Vec<_> = (0..MAX_STREAMS + 2000).map(|_| guest.open(&Open::Stdout).expect("open")).collect();
+        let mut theirs = Vec::new();
+        for _ in 0..MAX_STREAMS {
+            theirs.push(host.accept().await.expect("accept").1);
+        }
+        let mut reset = 0;
+        for mut stream in all.into_iter().skip(MAX_STREAMS) {
+            stream.write_all(b"x").await.ok();
+            reset += usize::from(stream.read_u8().await.is_err_and(|e| e.kind() == ErrorKind::ConnectionReset));
+        }
+        assert_eq!(reset, 2000);
+        theirs.truncate(MAX_STREAMS - 1);
+        theirs[0].write_all(b"still there").await.expect("the others live");
+        tokio::task::yield_now().await;
+        let mut next = guest.open(&Open::Stdin).expect("open");
+        next.write_all(b"y").await.expect("write");
+        let (_, mut accepted) = host.accept().await.expect("room again");
+        assert_eq!(accepted.read_u8().await.expect("read"), b'y');
+    });
 }
 
 #[derive(Debug, Clone)]

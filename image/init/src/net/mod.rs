@@ -1,0 +1,69 @@
+//! The guest's network without a network card: TCP is handed to listeners of ours, everything else comes out of a TUN, and
+//! all of it becomes streams on the wire.
+
+mod netlink;
+mod packet;
+mod steer;
+mod tcp;
+mod tun;
+mod udp;
+
+use netlink::{Default, Netlink};
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::time::Duration;
+use vmclaude_init::wire::mux::Wire;
+use vmclaude_init::wire::proto::Network;
+
+/// The guest's addresses. The first is reserved for hosts behind a translator, so that no network has it; the second is
+/// made of random digits in the block for such addresses.
+const OWN4: Ipv4Addr = Ipv4Addr::new(192, 0, 0, 2);
+const OWN6: Ipv6Addr = Ipv6Addr::new(0xfd5c, 0x71a3, 0x8e02, 0, 0, 0, 0, 2);
+/// Where the guest asks for names. Any address does, port 53 is what counts; this is the one in `/etc/resolv.conf`.
+const RESOLVER: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 0, 1));
+/// The routing table of connections.
+const TABLE: u32 = 3128;
+/// The TUN's packet size: the largest there is, so that no datagram is ever in pieces.
+const MTU: u32 = 65_535;
+/// How long the host may take to say whether it takes a datagram's flow.
+const SOON: Duration = Duration::from_secs(35);
+
+/// Makes the network that `network` describes and serves it in the background.
+///
+/// # Errors
+/// What the kernel cannot do; the proxies then are the only way out.
+pub(crate) fn up(network: &Network, wire: &Wire) -> io::Result<()> {
+    resolver(network)?;
+    let (device, index) = tun::open().map_err(|e| because("no interface", e))?;
+    let mut families = vec![IpAddr::V4(OWN4)];
+    families.extend(network.ipv6.then_some(IpAddr::V6(OWN6)));
+    let mut kernel = Netlink::open()?;
+    kernel.up(index, Some(MTU))?;
+    for own in &families {
+        kernel.address(index, *own).map_err(|e| because("no address", e))?;
+        kernel.default_route(Default::Through(index), *own).map_err(|e| because("no default route", e))?;
+    }
+    tokio::spawn(udp::serve(device, wire.clone(), network.datagrams));
+    tcp::serve(wire, (OWN4, OWN6)).map_err(|e| because("connections cannot be caught", e))?;
+    for own in families {
+        kernel.default_route(Default::Here(TABLE), own).map_err(|e| because("no route for connections", e))?;
+        kernel.tcp_rules(TABLE, own).map_err(|e| because("no rule for connections", e))?;
+    }
+    Ok(())
+}
+
+/// Who answers questions for names. Of the host's settings only the domains to try are the guest's business.
+fn resolver(network: &Network) -> io::Result<()> {
+    let fine = |domain: &&String| domain.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'));
+    let domains: Vec<&str> = network.search.iter().filter(fine).map(String::as_str).collect();
+    let search = if domains.is_empty() { String::new() } else { format!("search {}\n", domains.join(" ")) };
+    let file = std::path::Path::new("/etc/resolv.conf");
+    // The image may have a link here, to a place that does not exist in it.
+    let _ = std::fs::remove_file(file);
+    std::fs::write(file, format!("nameserver {RESOLVER}\n{search}"))
+        .map_err(|e| crate::sys::at("cannot write", file, e))
+}
+
+fn because(what: &str, e: io::Error) -> io::Error {
+    io::Error::new(e.kind(), format!("{what}: {e}"))
+}

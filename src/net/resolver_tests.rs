@@ -1,0 +1,114 @@
+//! Against servers on the loopback.
+
+use super::{answer, forward, servers};
+use crate::net::{Policy, dns, serve_names};
+use crate::plan::Network;
+use crate::plan::network::Mode;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, UdpSocket};
+use vmclaude_init::wire::proto::{Dialled, MAX_TO_GUEST, receive};
+
+/// A question for a record of this type.
+fn ask(name: &str, kind: u16) -> Vec<u8> {
+    let mut message = vec![0x12, 0x34, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0];
+    for label in name.split('.') {
+        message.push(label.len() as u8);
+        message.extend(label.bytes());
+    }
+    message.extend([0, (kind >> 8) as u8, kind as u8, 0, 1]);
+    message
+}
+
+#[test]
+fn the_hosts_servers_are_read() {
+    let list = "# a comment\nsearch corp\nnameserver 127.0.0.53\nnameserver  fd00::1 # x\nnameserver bad\nnameservers 1.1.1.1\n";
+    let found = servers(list);
+    assert_eq!(found[..2], ["127.0.0.53:53".parse().unwrap(), "[fd00::1]:53".parse::<SocketAddr>().unwrap()]);
+    assert_eq!(servers(""), ["127.0.0.1:53".parse().unwrap()]);
+    assert_eq!(servers(&"nameserver 9.9.9.9\n".repeat(9)).len(), 3);
+}
+
+/// A server that answers over UDP with a cut answer, over TCP with a whole one, and lies at first.
+async fn server() -> SocketAddr {
+    let tcp = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let addr = tcp.local_addr().unwrap();
+    let udp = UdpSocket::bind(addr).await.unwrap();
+    tokio::spawn(async move {
+        let mut buffer = [0; 600];
+        loop {
+            let (n, from) = udp.recv_from(&mut buffer).await.unwrap();
+            let mut lie = buffer[..n].to_vec();
+            lie[2] |= 0x80;
+            lie[0] ^= 1;
+            udp.send_to(&lie, from).await.unwrap();
+            lie[0] ^= 1;
+            lie[2] |= 2;
+            udp.send_to(&lie, from).await.unwrap();
+        }
+    });
+    tokio::spawn(async move {
+        loop {
+            let (mut tcp, _) = tcp.accept().await.unwrap();
+            let mut message = super::next(&mut tcp).await.unwrap();
+            message[2] |= 0x80;
+            message[3] = 5;
+            let length = (message.len() as u16).to_be_bytes();
+            tcp.write_all(&[&length[..], &message].concat()).await.unwrap();
+        }
+    });
+    addr
+}
+
+#[tokio::test]
+async fn other_records_come_from_the_configured_servers() {
+    let server = server().await;
+    let dead = UdpSocket::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let asked = dns::question(&ask("a.example", 16)).unwrap();
+    let cut = forward(&asked, &[dead, server], false).await.unwrap();
+    assert!(dns::is_cut(&cut) && cut[..2] == [0x12, 0x34], "the asker has to ask again over TCP");
+    let whole = forward(&asked, &[server], true).await.unwrap();
+    assert_eq!((whole[..2].to_vec(), whole[3]), (vec![0x12, 0x34], 5));
+    assert_eq!(forward(&asked, &[dead], false).await, None);
+}
+
+#[tokio::test]
+async fn the_hosts_own_names_are_answered_and_learned() {
+    let policy = Policy::new(vec![]);
+    let got = answer(&ask("localhost", dns::A), false, &policy).await.unwrap();
+    assert!(got.ends_with(&[127, 0, 0, 1]), "{got:?}");
+    assert_eq!(policy.names.of([127, 0, 0, 1].into()), ["localhost"]);
+}
+
+#[tokio::test]
+async fn what_is_not_listed_is_not_even_asked_for() {
+    let network = Network { mode: Mode::Allowlist, allow: vec!["localhost".parse().unwrap()], ..Network::default() };
+    let policy = Policy::of(network, Default::default(), Default::default());
+    let code = |message: Vec<u8>| message[3] & 15;
+    assert_eq!(code(answer(&ask("localhost", dns::A), false, &policy).await.unwrap()), 0);
+    let bindings = answer(&ask("localhost", 65), false, &policy).await.unwrap();
+    assert_eq!((code(bindings.clone()), bindings[7]), (0, 0));
+    for name in ["secret.evil.example", "localhost.evil.example", "xlocalhost"] {
+        assert_eq!(code(answer(&ask(name, 16), false, &policy).await.unwrap()), 3, "{name}");
+    }
+    assert_eq!(policy.denials().len(), 3);
+    assert_eq!(policy.denials()[0].remedy().unwrap(), "--allow secret.evil.example:443");
+}
+
+#[tokio::test]
+async fn a_stream_carries_many_questions() {
+    let policy = Arc::new(Policy::new(vec![]));
+    let (mut guest, host) = tokio::io::duplex(1 << 16);
+    tokio::spawn(serve_names(host, true, policy));
+    for _ in 0..50 {
+        let message = ask("localhost", dns::A);
+        guest.write_all(&[&(message.len() as u16).to_be_bytes()[..], &message].concat()).await.unwrap();
+    }
+    guest.write_all(&[0, 3, 1, 2, 3]).await.unwrap();
+    guest.shutdown().await.unwrap();
+    assert_eq!(receive(&mut guest, MAX_TO_GUEST).await.unwrap(), Some(Dialled::Ok));
+    let mut all = Vec::new();
+    guest.read_to_end(&mut all).await.unwrap();
+    assert_eq!(all.len(), 50 * (2 + ask("localhost", 1).len() + 16));
+}

@@ -1,0 +1,81 @@
+//! What guests were refused lately, kept for `vmclaude status`: `denied.json` in the state directory.
+
+use crate::error::{Context, Result};
+use crate::files;
+use crate::host::Dirs;
+use crate::net::{Denial, shown};
+use serde::{Deserialize, Serialize};
+use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// How many are kept.
+const KEPT: usize = 32;
+
+/// One refusal.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Refused {
+    /// When, in seconds since 1970.
+    pub when: u64,
+    /// The directory at `/workspace`.
+    pub project: PathBuf,
+    /// Where the guest wanted to go: `HOST:PORT`.
+    pub target: String,
+    /// Why it was refused, in words.
+    pub why: String,
+    /// The words of the command line or of the settings that would allow it; `null`: nothing would.
+    pub allow: Option<String>,
+}
+
+/// Adds one refusal, instead of an older one of the same.
+///
+/// # Errors
+/// When the file cannot be written.
+pub fn keep(dirs: &Dirs, project: &Path, denial: &Denial) -> Result<()> {
+    files::private_dir(&dirs.state)?;
+    let _lock = files::lock(&dirs.state.join("denied.lock"))?;
+    let when = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs());
+    let (target, why) = (shown(&denial.target), denial.why.to_owned());
+    let new = Refused { when, project: project.to_path_buf(), target, why, allow: denial.remedy() };
+    let mut all = last(dirs);
+    all.retain(|old| (&old.target, &old.project) != (&new.target, &new.project));
+    all.push(new);
+    let text = serde_json::to_vec(&all[all.len().saturating_sub(KEPT)..]).what(|| "cannot write what was refused")?;
+    files::write_atomic(&file(dirs), &text, 0o600)
+}
+
+/// The last refusals, the newest at the end; none when there is no such file, or it is damaged.
+pub fn last(dirs: &Dirs) -> Vec<Refused> {
+    std::fs::read(file(dirs)).ok().and_then(|text| serde_json::from_slice(&text).ok()).unwrap_or_default()
+}
+
+fn file(dirs: &Dirs) -> PathBuf {
+    dirs.state.join("denied.json")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{KEPT, keep, last};
+    use crate::net::Denial;
+    use std::path::Path;
+    use vmclaude_init::wire::proto::Target;
+
+    #[test]
+    fn the_last_refusals_are_kept_once_each() {
+        let state = tempfile::tempdir().expect("dir");
+        let mut dirs = crate::host::tests::host().dirs;
+        dirs.state = state.path().to_path_buf();
+        assert_eq!(last(&dirs), []);
+        let denial = |n: u16| {
+            let target = Target::Addr([10, 0, 0, 1].into(), n);
+            Denial { target, addr: Some(([10, 0, 0, 1], n).into()), why: "a private network" }
+        };
+        for n in [1, 2, 1].into_iter().chain(3..60) {
+            keep(&dirs, Path::new("/p"), &denial(n)).expect("written");
+        }
+        let all = last(&dirs);
+        assert_eq!((all.len(), all[KEPT - 1].target.as_str()), (KEPT, "10.0.0.1:59"));
+        assert_eq!(all[0].allow.as_deref(), Some("[network] allow_local = [\"10.0.0.1\"]"));
+        std::fs::write(state.path().join("denied.json"), "{").expect("write");
+        assert_eq!(last(&dirs), []);
+    }
+}
