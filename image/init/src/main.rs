@@ -33,6 +33,8 @@ fn main() -> ExitCode {
 /// the command is a process of its own, which also takes in the orphans.
 fn run() -> std::io::Result<()> {
     boot::prepare()?;
+    // Part of a template too: a copy then has its network at once.
+    let network = net::prepare();
     if template::wanted() {
         template::settle();
     }
@@ -40,7 +42,7 @@ fn run() -> std::io::Result<()> {
     // SAFETY: there is one thread, so the child may do whatever it likes.
     match unsafe { fork() }? {
         ForkResult::Parent { child } => {
-            drop(port);
+            drop((port, network));
             while !matches!(
                 waitpid(child, None),
                 Ok(WaitStatus::Exited(..) | WaitStatus::Signaled(..)) | Err(Errno::ECHILD)
@@ -50,7 +52,7 @@ fn run() -> std::io::Result<()> {
         ForkResult::Child => {
             nix::sys::prctl::set_child_subreaper(true)?;
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-            if let Err(e) = runtime.block_on(session::serve(port)) {
+            if let Err(e) = runtime.block_on(session::serve(port, network)) {
                 sys::log(&format!("{e}"));
             }
             power::gone()

@@ -1,9 +1,10 @@
 //! One command over the wire, from the hello to the acknowledged exit.
 
 use crate::command::{self, NotStarted, Running};
+use crate::net::{self, Prepared};
 use crate::relay::{Async, Noticed, pump};
 use crate::sys::{self, Change};
-use crate::{keys, net, power, proxy, setup};
+use crate::{keys, power, proxy, setup};
 use nix::sys::signal::{Signal, kill, killpg};
 use std::collections::HashMap;
 use std::fs::File;
@@ -26,11 +27,17 @@ const PROXY: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 3128)
 /// Where its SOCKS proxy does, for programs that are told so.
 const SOCKS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 1080);
 
+/// What was opened before the host had said anything.
+struct Doors {
+    proxy: TcpListener,
+    network: io::Result<Prepared>,
+}
+
 /// How often the terminal's modes are looked at while nothing is written to it. Programs that change them mostly write.
 const LOOK: Duration = Duration::from_millis(200);
 
 /// Speaks the wire until the exit is acknowledged or the host is gone.
-pub(crate) async fn serve(port: File) -> io::Result<()> {
+pub(crate) async fn serve(port: File, network: io::Result<Prepared>) -> io::Result<()> {
     let mut port = Async::new(port)?;
     let door = proxy::listen(PROXY)?;
     // Whether the versions fit is for the host to say: it can explain it to somebody.
@@ -38,16 +45,16 @@ pub(crate) async fn serve(port: File) -> io::Result<()> {
     let wire = Wire::new(Side::Guest);
     tokio::select! {
         gone = wire.drive(port) => gone,
-        done = session(&wire, door) => done,
+        done = session(&wire, Doors { proxy: door, network }) => done,
     }
 }
 
-async fn session(wire: &Wire, door: TcpListener) -> io::Result<()> {
+async fn session(wire: &Wire, doors: Doors) -> io::Result<()> {
     let (Open::Control, control) = wire.accept().await? else { return Err(unexpected("a stream before control")) };
     let (from_host, mut to_host) = split(control);
     let mut frames = frames(from_host);
     let Some(ToGuest::Start(start)) = frames.recv().await else { return Err(unexpected("no start")) };
-    let last = match run(wire, &start, door, &mut frames, &mut to_host).await {
+    let last = match run(wire, &start, doors, &mut frames, &mut to_host).await {
         Ok(ended) => ToHost::Exit(ended),
         Err(e) => ToHost::Failed(e.to_string()),
     };
@@ -77,12 +84,12 @@ fn frames(mut from: ReadHalf<Stream>) -> mpsc::Receiver<ToGuest> {
 async fn run(
     wire: &Wire,
     start: &Start,
-    door: TcpListener,
+    doors: Doors,
     frames: &mut mpsc::Receiver<ToGuest>,
     to_host: &mut WriteHalf<Stream>,
 ) -> io::Result<Ended> {
     setup::apply(start)?;
-    if let Some(limits) = open_doors(wire, start, door)? {
+    if let Some(limits) = open_doors(wire, start, doors)? {
         proto::send(to_host, &ToHost::Log(limits)).await?;
     }
     let streams = streams(wire, start).await?;
@@ -124,16 +131,21 @@ async fn run(
 
 /// The guest's ways out: its network, the proxies, and the ports that lead to local addresses of the host. What is said
 /// for the log is why there is no more than the proxies.
-fn open_doors(wire: &Wire, start: &Start, door: TcpListener) -> io::Result<Option<String>> {
+fn open_doors(wire: &Wire, start: &Start, doors: Doors) -> io::Result<Option<String>> {
     let Some(network) = &start.network else { return Ok(None) };
-    tokio::spawn(proxy::serve(door, wire.clone()));
-    tokio::spawn(proxy::serve_socks(proxy::listen(SOCKS)?, wire.clone()));
+    tokio::spawn(proxy::serve(doors.proxy, wire.clone()));
     for (addr, port) in &start.forwards {
         let door = if addr.is_ipv6() { IpAddr::from(Ipv6Addr::LOCALHOST) } else { Ipv4Addr::LOCALHOST.into() };
         let door = proxy::listen((door, *port).into()).map_err(|e| io::Error::other(format!("port {port}: {e}")))?;
         tokio::spawn(proxy::forward(door, Target::Addr(*addr, *port), wire.clone()));
     }
-    Ok(net::up(network, wire).err().map(|e| format!("only programs that use a proxy have a network: {e}")))
+    // Last, because one of those ports may be this one, and the user's wish counts more.
+    if let Ok(socks) = proxy::listen(SOCKS) {
+        tokio::spawn(proxy::serve_socks(socks, wire.clone()));
+    }
+    Ok(net::up(doors.network, network, wire)
+        .err()
+        .map(|e| format!("only programs that use a proxy have a network: {e}")))
 }
 
 /// The streams that the host opens for this command, by what they are.

@@ -9,6 +9,7 @@ mod tun;
 mod udp;
 
 use netlink::{Default, Netlink};
+use std::fs::File;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
@@ -28,26 +29,45 @@ const MTU: u32 = 65_535;
 /// How long the host may take to say whether it takes a datagram's flow.
 const SOON: Duration = Duration::from_secs(35);
 
-/// Makes the network that `network` describes and serves it in the background.
+/// A network that nobody serves yet. Dropped, it is gone: the guest then has no way out and is told so at once.
+pub(crate) struct Prepared {
+    device: File,
+    index: u32,
+    caught: tcp::Caught,
+}
+
+/// Makes what of the network every guest has, before anything is known of this one.
 ///
 /// # Errors
 /// What the kernel cannot do; the proxies then are the only way out.
-pub(crate) fn up(network: &Network, wire: &Wire) -> io::Result<()> {
-    resolver(network)?;
+pub(crate) fn prepare() -> io::Result<Prepared> {
     let (device, index) = tun::open().map_err(|e| because("no interface", e))?;
-    let mut families = vec![IpAddr::V4(OWN4)];
-    families.extend(network.ipv6.then_some(IpAddr::V6(OWN6)));
+    let caught = tcp::catch((OWN4, OWN6)).map_err(|e| because("connections cannot be caught", e))?;
     let mut kernel = Netlink::open()?;
     kernel.up(index, Some(MTU))?;
-    for own in &families {
-        kernel.address(index, *own).map_err(|e| because("no address", e))?;
-        kernel.default_route(Default::Through(index), *own).map_err(|e| because("no default route", e))?;
-    }
+    family(&mut kernel, index, IpAddr::V4(OWN4))?;
+    Ok(Prepared { device, index, caught })
+}
+
+/// Address, routes and rules of one family.
+fn family(kernel: &mut Netlink, index: u32, own: IpAddr) -> io::Result<()> {
+    kernel.address(index, own).map_err(|e| because("no address", e))?;
+    kernel.default_route(Default::Through(index), own).map_err(|e| because("no default route", e))?;
+    kernel.default_route(Default::Here(TABLE), own).map_err(|e| because("no route for connections", e))?;
+    kernel.tcp_rules(TABLE, own).map_err(|e| because("no rule for connections", e))
+}
+
+/// Makes of it the network that `network` describes, and serves it in the background.
+///
+/// # Errors
+/// What the kernel cannot do.
+pub(crate) fn up(prepared: io::Result<Prepared>, network: &Network, wire: &Wire) -> io::Result<()> {
+    resolver(network)?;
+    let Prepared { device, index, caught } = prepared?;
     tokio::spawn(udp::serve(device, wire.clone(), network.datagrams));
-    tcp::serve(wire, (OWN4, OWN6)).map_err(|e| because("connections cannot be caught", e))?;
-    for own in families {
-        kernel.default_route(Default::Here(TABLE), own).map_err(|e| because("no route for connections", e))?;
-        kernel.tcp_rules(TABLE, own).map_err(|e| because("no rule for connections", e))?;
+    tcp::serve(caught, wire)?;
+    if network.ipv6 {
+        family(&mut Netlink::open()?, index, IpAddr::V6(OWN6))?;
     }
     Ok(())
 }
