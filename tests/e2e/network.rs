@@ -20,7 +20,8 @@ fn loopback_and_own_addresses_are_out_of_reach() {
             "echo $HTTP_PROXY $https_proxy $NO_PROXY $NODE_USE_ENV_PROXY",
             "http://127.0.0.1:3128 http://127.0.0.1:3128 localhost,127.0.0.1,::1 1\n",
         ),
-        Case::out("no card", "ls /sys/class/net", "lo\n"),
+        Case::out("no card but the supervisor's own", "ls /sys/class/net", "lo\nvm0\n"),
+        Case::fails("caught", "curl -sS --max-time 20 --noproxy '*' http://169.254.169.254/", "curl: (56)"),
         Case::fails(
             "tunnel",
             format!("curl -sS --max-time 20 --noproxy '' --proxytunnel http://127.0.0.1:{port}/"),
@@ -33,7 +34,11 @@ fn loopback_and_own_addresses_are_out_of_reach() {
             .to_vec();
     let own = own_address().map(Canary::new);
     match &own {
-        Some(own) => names.push(own.addr.ip().to_string()),
+        Some(own) => {
+            names.push(own.addr.ip().to_string());
+            let direct = format!("curl -sS --max-time 20 --noproxy '*' http://{}/", own.addr);
+            cases.push(Case::fails("own address, without a proxy", direct, "curl: (56)"));
+        }
         None => println!("skipped own_address_is_out_of_reach: this machine has no address but loopback"),
     }
     let ports = names.iter().map(|n| own.as_ref().filter(|o| o.addr.ip().to_string() == *n).map_or(port, Canary::port));

@@ -6,7 +6,9 @@
 //! go first whenever there is something to choose.
 
 mod core;
+mod decode;
 mod frame;
+mod stream;
 #[cfg(test)]
 mod tests;
 

@@ -1,0 +1,142 @@
+//! The receiving half: bytes of the other side become changes of streams, or the end of the wire.
+
+use super::core::{Core, MAX_REFUSED, MAX_STREAMS};
+use super::frame::{HEADER, Header, Kind, broken};
+use super::stream::Stream;
+use crate::wire::proto::{self, Open};
+use std::collections::VecDeque;
+use std::io;
+use std::task::Waker;
+
+impl Core {
+    /// Takes in bytes from the other side.
+    ///
+    /// # Errors
+    /// When they break the protocol; the wire is then of no more use.
+    pub(super) fn feed(&mut self, mut bytes: &[u8]) -> io::Result<()> {
+        while !bytes.is_empty() {
+            let Some(frame) = self.frame else {
+                let n = bytes.len().min(HEADER - self.header_len);
+                self.header[self.header_len..self.header_len + n].copy_from_slice(&bytes[..n]);
+                self.header_len += n;
+                bytes = &bytes[n..];
+                if self.header_len == HEADER {
+                    self.begin(Header::decode(self.header)?)?;
+                }
+                continue;
+            };
+            let n = bytes.len().min(frame.len);
+            self.take(frame, &bytes[..n])?;
+            bytes = &bytes[n..];
+            self.advance(frame, n)?;
+        }
+        Ok(())
+    }
+
+    /// Whether the bytes fed so far end between two frames.
+    pub(super) fn at_boundary(&self) -> bool {
+        self.header_len == 0 && self.frame.is_none()
+    }
+
+    fn begin(&mut self, frame: Header) -> io::Result<()> {
+        self.header_len = 0;
+        let ours = frame.stream % 2 == self.next_id % 2;
+        let known =
+            frame.stream != 0 && if ours { frame.stream < self.next_id } else { frame.stream <= self.last_peer_id };
+        match frame.kind {
+            Kind::Open if ours || frame.stream <= self.last_peer_id => {
+                return Err(broken("a stream id that is not free"));
+            }
+            Kind::Open => {}
+            _ if !known => return Err(broken("a frame for a stream that was never opened")),
+            _ => {}
+        }
+        if frame.kind == Kind::Data {
+            self.charge(frame)?;
+        }
+        self.frame = Some(frame);
+        self.advance(frame, 0)
+    }
+
+    /// Takes a data frame's length off what the other side may send.
+    fn charge(&mut self, frame: Header) -> io::Result<()> {
+        let Some(stream) = self.streams.get_mut(&frame.stream) else { return Ok(()) };
+        if stream.peer_fin || frame.len == 0 {
+            return Err(broken("data behind the end of a stream, or none"));
+        }
+        stream.allowed = stream.allowed.checked_sub(frame.len).ok_or_else(|| broken("more data than was allowed"))?;
+        Ok(())
+    }
+
+    fn take(&mut self, frame: Header, bytes: &[u8]) -> io::Result<()> {
+        if frame.kind != Kind::Data {
+            self.payload.extend_from_slice(bytes);
+            return Ok(());
+        }
+        // Bytes for a stream that we have dropped or forgotten were under way when it went.
+        if let Some(stream) = self.streams.get_mut(&frame.stream).filter(|s| !s.dropped) {
+            stream.received.extend(bytes);
+            stream.reader.take().into_iter().for_each(Waker::wake);
+        }
+        Ok(())
+    }
+
+    fn advance(&mut self, frame: Header, n: usize) -> io::Result<()> {
+        let left = frame.len - n;
+        if left > 0 {
+            self.frame = Some(Header { len: left, ..frame });
+            return Ok(());
+        }
+        self.frame = None;
+        let payload = std::mem::take(&mut self.payload);
+        self.complete(frame, &payload)
+    }
+
+    fn complete(&mut self, frame: Header, payload: &[u8]) -> io::Result<()> {
+        if frame.kind == Kind::Open {
+            return self.peer_open(frame.stream, payload);
+        }
+        let Some(stream) = self.streams.get_mut(&frame.stream) else { return Ok(()) };
+        match frame.kind {
+            Kind::Open | Kind::Data => {}
+            Kind::Credit => {
+                let more = payload.try_into().map(u32::from_le_bytes).unwrap_or(0) as usize;
+                stream.credit += more;
+                if stream.credit > stream.window {
+                    return Err(broken("more credit than the window"));
+                }
+                stream.writer.take().into_iter().for_each(Waker::wake);
+                self.queue(frame.stream);
+            }
+            Kind::Fin => {
+                stream.peer_fin = true;
+                stream.reader.take().into_iter().for_each(Waker::wake);
+            }
+            Kind::Reset => {
+                stream.reset = true;
+                stream.reset_wanted = false;
+                stream.opening = None;
+                stream.unsent = VecDeque::new();
+                stream.wake();
+            }
+        }
+        self.forget_if_over(frame.stream);
+        Ok(())
+    }
+
+    fn peer_open(&mut self, id: u32, payload: &[u8]) -> io::Result<()> {
+        let open: Open = proto::decode(payload)?;
+        self.last_peer_id = id;
+        if self.peer_streams >= MAX_STREAMS {
+            // Whatever comes for it is ignored, as for every stream that is over.
+            self.refused.push_back(id);
+            self.driver.take().into_iter().for_each(Waker::wake);
+            return if self.refused.len() > MAX_REFUSED { Err(broken("too many streams")) } else { Ok(()) };
+        }
+        self.peer_streams += 1;
+        self.streams.insert(id, Stream::new(&open, None));
+        self.opened.push_back((open, id));
+        self.acceptor.take().into_iter().for_each(Waker::wake);
+        Ok(())
+    }
+}

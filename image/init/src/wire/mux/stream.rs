@@ -1,0 +1,139 @@
+//! The state of one stream, and what it has to say next.
+
+use super::frame::{HEADER, Header, Kind, MAX_FRAME};
+use crate::wire::proto::Open;
+use std::collections::VecDeque;
+use std::task::Waker;
+
+/// How far our direction has ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Fin {
+    No,
+    Wanted,
+    Sent,
+}
+
+/// One stream.
+#[derive(Debug)]
+pub(super) struct Stream {
+    /// Control and terminal go before everything else.
+    pub(super) urgent: bool,
+    pub(super) window: usize,
+    pub(super) received: VecDeque<u8>,
+    /// What the other side may still send.
+    pub(super) allowed: usize,
+    /// What was read here and not yet given back as credit.
+    pub(super) read: usize,
+    pub(super) peer_fin: bool,
+    pub(super) unsent: VecDeque<u8>,
+    pub(super) credit: usize,
+    pub(super) fin: Fin,
+    pub(super) opening: Option<Vec<u8>>,
+    pub(super) reset_wanted: bool,
+    /// Reset by either side: nothing more will come or go.
+    pub(super) reset: bool,
+    pub(super) dropped: bool,
+    pub(super) queued: bool,
+    pub(super) reader: Option<Waker>,
+    pub(super) writer: Option<Waker>,
+}
+
+impl Stream {
+    pub(super) fn new(open: &Open, opening: Option<Vec<u8>>) -> Stream {
+        let window = window(open);
+        Stream {
+            urgent: matches!(open, Open::Control | Open::Terminal),
+            window,
+            received: VecDeque::new(),
+            allowed: window,
+            read: 0,
+            peer_fin: false,
+            unsent: VecDeque::new(),
+            credit: window,
+            fin: Fin::No,
+            opening,
+            reset_wanted: false,
+            reset: false,
+            dropped: false,
+            queued: false,
+            reader: None,
+            writer: None,
+        }
+    }
+
+    pub(super) fn wake(&mut self) {
+        self.reader.take().into_iter().chain(self.writer.take()).for_each(Waker::wake);
+    }
+
+    /// Not with its opening: those are in the order of their numbers, or the other side takes them for used.
+    pub(super) fn goes_first(&self) -> bool {
+        self.urgent && self.opening.is_none()
+    }
+
+    pub(super) fn has_credit_to_give(&self) -> bool {
+        !self.peer_fin && !self.dropped && self.read * 4 >= self.window
+    }
+
+    /// A reset waits behind what was finished and is still to be sent.
+    pub(super) fn may_reset(&self) -> bool {
+        self.reset_wanted && self.fin != Fin::Wanted
+    }
+
+    pub(super) fn wants_to_send(&self) -> bool {
+        self.opening.is_some()
+            || self.may_reset()
+            || self.has_credit_to_give()
+            || (!self.unsent.is_empty() && self.credit > 0)
+            || (self.fin == Fin::Wanted && self.unsent.is_empty())
+    }
+
+    pub(super) fn is_over(&self) -> bool {
+        let done = self.reset || (self.peer_fin && self.fin == Fin::Sent);
+        self.dropped && done && !self.reset_wanted && self.opening.is_none()
+    }
+
+    /// Appends what this stream has to say now; `false` when it needs more room than is left.
+    pub(super) fn emit(&mut self, id: u32, out: &mut Vec<u8>) -> bool {
+        let put = |out: &mut Vec<u8>, kind, payload: &[u8]| {
+            out.extend_from_slice(&Header { stream: id, kind, len: payload.len() }.encode());
+            out.extend_from_slice(payload);
+        };
+        if let Some(opening) = self.opening.take() {
+            if out.len() + HEADER + opening.len() > MAX_FRAME {
+                self.opening = Some(opening);
+                return false;
+            }
+            put(out, Kind::Open, &opening);
+        } else if self.has_credit_to_give() {
+            self.allowed += self.read;
+            put(out, Kind::Credit, &u32::try_from(self.read).unwrap_or(u32::MAX).to_le_bytes());
+            self.read = 0;
+        } else if !self.unsent.is_empty() && self.credit > 0 && !self.reset {
+            let n = self.unsent.len().min(self.credit).min(MAX_FRAME - HEADER - out.len());
+            out.extend_from_slice(&Header { stream: id, kind: Kind::Data, len: n }.encode());
+            let (front, back) = self.unsent.as_slices();
+            let first = n.min(front.len());
+            out.extend_from_slice(&front[..first]);
+            out.extend_from_slice(&back[..n - first]);
+            self.unsent.drain(..n);
+            self.credit -= n;
+            self.writer.take().into_iter().for_each(Waker::wake);
+        } else if self.fin == Fin::Wanted && self.unsent.is_empty() {
+            put(out, Kind::Fin, &[]);
+            self.fin = Fin::Sent;
+        } else if self.may_reset() {
+            put(out, Kind::Reset, &[]);
+            self.reset_wanted = false;
+            self.reset = true;
+        }
+        true
+    }
+}
+
+/// Bytes that may be under way on such a stream. Connections get less: there can be a thousand of them.
+fn window(open: &Open) -> usize {
+    match open {
+        Open::Dial(_) => 128 << 10,
+        _ => 256 << 10,
+    }
+}
