@@ -1,0 +1,124 @@
+"""What sessions.sh measures, in the world that it prepared."""
+
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import time
+
+WORLD, ROUNDS = os.environ["BENCH_WORLD"], int(os.environ["BENCH_ROUNDS"])
+VM = f"{WORLD}/bin/vmclaude-container"
+ENV = {"HOME": f"{WORLD}/home", "PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "TERM": "xterm", "LC_ALL": "C.UTF-8"}
+QUIET = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL}
+
+
+def took(argv, **more):
+    start = time.monotonic()
+    subprocess.run(argv, env=ENV, cwd=f"{WORLD}/p", check=True, **QUIET, **more)
+    return time.monotonic() - start
+
+
+def available():
+    """Memory that the host could still give away, in MiB."""
+    line = next(line for line in open("/proc/meminfo") if line.startswith("MemAvailable"))
+    return int(line.split()[1]) / 1024
+
+
+def session():
+    """A session that idles until its stdin ends; returned when its command runs."""
+    child = subprocess.Popen([VM, "sh", "-c", "echo ready; exec cat"], env=ENV, cwd=f"{WORLD}/p",
+                             stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    if child.stdout.readline() != b"ready\n":
+        sys.exit("a session did not start")
+    return child
+
+
+def tree(pid):
+    """A process and all below it."""
+    below = [int(c) for t in os.listdir(f"/proc/{pid}/task") for c in open(f"/proc/{pid}/task/{t}/children").read().split()]
+    return [pid] + [p for child in below for p in tree(child)]
+
+
+def memory(pid):
+    """Private memory of ours and QEMU's anonymous memory (the guest's is not part of it), in MiB."""
+    ours = qemu = 0
+    for process in tree(pid):
+        sums = {}
+        for line in open(f"/proc/{process}/smaps_rollup").read().splitlines()[1:]:
+            name, kib = line.split()[:2]
+            sums[name[:-1]] = int(kib) / 1024
+        if open(f"/proc/{process}/comm").read().startswith("qemu"):
+            qemu += sums["Anonymous"]
+        else:
+            ours += sums["Private_Dirty"] + sums["Private_Clean"]
+    return ours, qemu
+
+
+def growth():
+    print("| sessions | start to exit of `true` meanwhile | ours, each | QEMU's own, each | of the host's memory, each |")
+    print("| --- | --- | --- | --- | --- |")
+    before, running = available(), []
+    for count in (0, 1, 5, 20):
+        while len(running) < count:
+            running.append(session())
+        starts = [took([VM, "true"]) for _ in range(ROUNDS)]
+        each = [memory(child.pid) for child in running]
+        ours, qemu = (statistics.median(m[n] for m in each) if each else 0 for n in (0, 1))
+        used = (before - available()) / count if count else 0
+        print(f"| {count} | {statistics.median(starts):.2f} s ({min(starts):.2f} - {max(starts):.2f}) "
+              f"| {ours:.1f} MiB | {qemu:.0f} MiB | {used:.0f} MiB |", flush=True)
+    start = time.monotonic()
+    for child in running:
+        child.stdin.close()
+    codes = {child.wait() for child in running}
+    print(f"\nall {len(running)} ended together in {time.monotonic() - start:.2f} s, with exit codes {codes}\n")
+
+
+def rivals():
+    """Start to exit of `true`, in turns."""
+    ways = {"vmclaude-container true, warm": lambda: took([VM, "true"])}
+    if shutil.which("podman"):
+        root = f"{WORLD}/container"
+        os.makedirs(f"{root}/bin")
+        shutil.copy(shutil.which("busybox"), f"{root}/bin/true")
+        argv = ["podman", "run", "--rm", "--network", "none", "--cgroups", "disabled", "--rootfs", root, "/bin/true"]
+        ways["podman run (no kernel of its own)"] = lambda: took(argv, stderr=subprocess.DEVNULL)
+    else:
+        print("podman: left out, it is not here")
+    vng, kernel = os.environ.get("VNG"), os.environ.get("VNG_KERNEL")
+    if vng and kernel:
+        argv = [vng, "--run", kernel, "--disable-kvm", "--memory", "1G", "--cpus", "1", "--exec", "true"]
+        ways["virtme-ng"] = lambda: took(argv, stderr=subprocess.DEVNULL)
+    else:
+        print("virtme-ng: left out (VNG=its program VNG_KERNEL=a kernel with its modules)")
+    times = {way: [] for way in ways}
+    for way, start in list(ways.items()):
+        try:
+            start()
+        except subprocess.CalledProcessError as error:
+            print(f"{way}: left out, it ends with {error.returncode}")
+            del ways[way], times[way]
+    for _ in range(ROUNDS):
+        for way, start in ways.items():
+            times[way].append(start())
+    ours = statistics.median(times["vmclaude-container true, warm"])
+    print("\n| what | start to exit of `true` | to ours |\n| --- | --- | --- |")
+    for way, all_ in times.items():
+        middle = statistics.median(all_)
+        print(f"| {way} | {middle:.2f} s ({min(all_):.2f} - {max(all_):.2f}) | {middle / ours:.2f}x |")
+
+
+def main():
+    took([VM, "true"])  # the verdict about KVM, and the template's maker
+    templates, limit = f"{WORLD}/home/.cache/vmclaude/templates", time.monotonic() + 240
+    while not (os.path.isdir(templates) and any(len(name) == 32 for name in os.listdir(templates))):
+        if time.monotonic() > limit:
+            sys.exit("no template was made")
+        time.sleep(0.1)
+    print(f"{ROUNDS} rounds, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}\n")
+    growth()
+    rivals()
+
+
+main()
