@@ -12,7 +12,7 @@ use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 use tokio::io::{WriteHalf, split};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use vmclaude_init::wire::mux::{Stream, Wire};
@@ -31,6 +31,8 @@ pub(super) struct Talk {
     signal_keys: Option<proto::SignalKeys>,
     keys: Option<WriteHalf<Stream>>,
     outputs: JoinSet<std::io::Result<()>>,
+    /// Lets the terminal's output flow when it is dropped: once our terminal is as the guest's is.
+    hold: Option<oneshot::Sender<()>>,
     started: bool,
     /// When the session ends whatever the guest does, because its terminal is gone.
     deadline: Option<Instant>,
@@ -51,6 +53,7 @@ impl Talk {
             signal_keys: None,
             keys: None,
             outputs,
+            hold: None,
             started: false,
             deadline: None,
         }
@@ -76,8 +79,14 @@ impl Talk {
         let own = |fd: &dyn AsFd| fd.as_fd().try_clone_to_owned().what(|| "cannot use our own streams");
         if let Some(terminal) = self.terminal.as_ref().filter(|_| self.facts.terminal) {
             let (from, to) = split(self.wire.open(&Open::Terminal).map_err(lost)?);
-            self.outputs.spawn(relay::receive(from, own(terminal)?));
-            self.keys = Some(to);
+            let (hold, released) = oneshot::channel();
+            let own = own(terminal)?;
+            // Written before our terminal is raw, a line's end would become two.
+            self.outputs.spawn(async move {
+                let _ = released.await;
+                relay::receive(from, own).await
+            });
+            (self.keys, self.hold) = (Some(to), Some(hold));
         }
         let [stdin, stdout, stderr] = self.facts.kinds.map(|kind| kind == Stdio::Pipe);
         if stdin {
@@ -120,7 +129,9 @@ impl Talk {
             ToHost::Started => {
                 profile::mark("the command runs");
                 self.started = true;
-                self.take_terminal()
+                self.take_terminal()?;
+                self.hold = None;
+                Ok(())
             }
             ToHost::SignalKeys(keys) => {
                 self.signal_keys = keys;
@@ -194,6 +205,7 @@ impl Talk {
 
     /// Writes what is still to be written, then lets the guest go. A deadly signal ends a wait for a reader.
     pub(super) async fn finish(&mut self, events: &mut mpsc::UnboundedReceiver<Event>) {
+        self.hold = None;
         let outputs = async { while self.outputs.join_next().await.is_some() {} };
         tokio::select! {
             () = outputs => {}
