@@ -153,10 +153,11 @@ pub fn first_word() -> Option<OsString> {
 }
 
 /// The mask can only be read by setting it; no other thread runs yet.
+#[allow(clippy::useless_conversion)] // macOS has 16 bits for it
 fn umask() -> u32 {
     let mask = nix::sys::stat::umask(nix::sys::stat::Mode::empty());
     nix::sys::stat::umask(mask);
-    mask.bits()
+    mask.bits().into()
 }
 
 #[cfg(target_os = "linux")]

@@ -119,6 +119,7 @@ fn own_file() -> Option<PathBuf> {
 }
 
 #[cfg(target_os = "macos")]
+#[allow(deprecated)] // in favour of a crate that we would need for this one function
 fn own_file() -> Option<PathBuf> {
     let mut buf = vec![0u8; libc::PATH_MAX as usize];
     let mut len = buf.len() as u32;

@@ -5,7 +5,6 @@ use crate::engine::launch::{FIRST_FD, Program, Source};
 use crate::error::{Context, Failure, Result};
 use crate::plan::Identity;
 use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl};
-use nix::sys::signal::Signal;
 use std::fs::File;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
@@ -83,7 +82,7 @@ pub(crate) fn start(program: &Program, handles: &Handles<'_>, log: &str, stdin: 
 /// Dies when `parent` does, also when it already did.
 #[cfg(target_os = "linux")]
 fn die_with(parent: nix::unistd::Pid) -> std::io::Result<()> {
-    nix::sys::prctl::set_pdeathsig(Signal::SIGKILL)?;
+    nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGKILL)?;
     if nix::unistd::getppid() != parent {
         return Err(std::io::ErrorKind::NotConnected.into());
     }

@@ -3,7 +3,7 @@
 use crate::error::{Context, Result};
 use nix::unistd::Whence;
 use std::fs::File;
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 /// Copies what `template` holds, and its holes as holes, into a nameless file beside `dir`'s other files.
@@ -34,6 +34,7 @@ pub(crate) fn memory(_: u64) -> Result<File> {
 /// A file for reading and writing in `dir` that has no name.
 #[cfg(target_os = "linux")]
 pub(crate) fn nameless(dir: &Path) -> Result<File> {
+    use std::os::unix::fs::OpenOptionsExt;
     let mut options = File::options();
     options.read(true).write(true).mode(0o600).custom_flags(nix::libc::O_TMPFILE);
     options

@@ -36,6 +36,9 @@ const LISTENED: [Signal; 10] = [
     Signal::SIGCONT,
 ];
 
+/// Above 0 a code means that the kernel sent the signal; macOS has this one of `kill`'s there.
+const SI_USER: i32 = if cfg!(target_os = "macos") { 0x10001 } else { 0 };
+
 /// Where the handler writes: the number, and whether the kernel sent it.
 static TOLD: AtomicI32 = AtomicI32::new(-1);
 
@@ -60,7 +63,7 @@ extern "C" fn tell(number: i32, info: *mut nix::libc::siginfo_t, _: *mut nix::li
     let saved = nix::errno::Errno::last();
     // SAFETY: the kernel hands a handler with SA_SIGINFO a valid siginfo.
     let code = if info.is_null() { 0 } else { unsafe { (*info).si_code } };
-    let from_kernel = code > 0 && code != nix::libc::SI_USER;
+    let from_kernel = code > 0 && code != SI_USER;
     let message = [number as u8, u8::from(from_kernel)];
     // SAFETY: writes two bytes from an array that lives through the call; a full socket loses one of very many signals.
     unsafe { nix::libc::write(TOLD.load(Ordering::Acquire), message.as_ptr().cast(), message.len()) };
