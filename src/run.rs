@@ -4,7 +4,7 @@ use crate::cli::args::RunFlags;
 use crate::engine::launch::{Launch, Warm};
 use crate::engine::qemu::{self, Accel, Files, Life, Machine};
 use crate::engine::share;
-use crate::enrollment::{self, Project};
+use crate::enrollment::{self, Project, trust};
 use crate::error::{Context, Failure, Result};
 use crate::exit::Exit;
 use crate::files;
@@ -42,13 +42,17 @@ pub fn command(host: &Host, flags: &RunFlags, argv: Vec<OsString>) -> Result<Exi
     let project = enrollment::project_or_here(host)?;
     // Held to the end: while it is open, its inode cannot become another directory's.
     let root = enrollment::open_root(host, &project)?;
+    let (settings, off) = trust::settings_for(host, settings, &project, &root)?;
+    if let Some(line) = off.filter(|_| host.tty[2]) {
+        report::note(&format!("{line} (vmclaude approve)"));
+    }
     let plan = plan(host, &settings, flags, place(&project, &root)?, argv);
     let qemu = qemu(&settings)?;
     let image = image_files(host)?;
     let known = trial::known(host, &qemu).map(|c| c.accel);
     if flags.dry_run {
         // Without a trial boot the answer is the hope.
-        let machine = machine(host, &qemu, &image, known.unwrap_or(Accel::Kvm));
+        let machine = machine(host, &settings, &qemu, &image, known.unwrap_or(Accel::Kvm));
         let launch = launch(host, &settings, &plan, &machine)?;
         report::data(&report::plan::text(&plan, &launch))?;
         return Ok(Exit::OK);
@@ -58,7 +62,7 @@ pub fn command(host: &Host, flags: &RunFlags, argv: Vec<OsString>) -> Result<Exi
         None => try_kvm(host, &qemu, &image)?,
     };
     files::private_dir(&host.dirs.guest_home)?;
-    let machine = machine(host, &qemu, &image, accel);
+    let machine = machine(host, &settings, &qemu, &image, accel);
     let launch = launch(host, &settings, &plan, &machine)?;
     profile::mark("planned");
     let denials = denials(host, &project.root);
@@ -104,7 +108,7 @@ fn place(project: &Project, root: &File) -> Result<Place> {
 pub fn make_template(host: &Host, settings: &Settings) -> Result<()> {
     let (qemu, image) = (qemu(settings)?, image_files(host)?);
     let Some(choice) = trial::known(host, &qemu).filter(|_| settings.warm_start) else { return Ok(()) };
-    let machine = machine(host, &qemu, &image, choice.accel);
+    let machine = machine(host, settings, &qemu, &image, choice.accel);
     match template::is_wanted(&template::path(host, &machine, &settings.limits)?) {
         true => template::make_aside(host, &machine, &settings.limits),
         false => Ok(()),
@@ -125,8 +129,9 @@ fn try_kvm(host: &Host, qemu: &Path, image: &Files) -> Result<Accel> {
     Ok(choice.accel)
 }
 
-fn machine(host: &Host, qemu: &Path, image: &Files, accel: Accel) -> Machine {
-    Machine { qemu: qemu.to_path_buf(), accel, cores: host.cores, files: image.clone() }
+fn machine(host: &Host, settings: &Settings, qemu: &Path, image: &Files, accel: Accel) -> Machine {
+    let cores = host.cores.min(settings.most_cpus.unwrap_or(u32::MAX));
+    Machine { qemu: qemu.to_path_buf(), accel, cores, files: image.clone() }
 }
 
 fn launch(host: &Host, settings: &Settings, plan: &Plan, machine: &Machine) -> Result<Launch> {

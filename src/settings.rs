@@ -3,6 +3,7 @@
 use crate::error::{Failure, Result};
 use crate::files::quoted;
 use crate::host::Host;
+use crate::plan::approval::Extra;
 use crate::plan::limits::{Limits, parse_cpus, parse_memory};
 use crate::plan::network::{self, Mode};
 use serde::Deserialize;
@@ -58,6 +59,10 @@ pub struct Settings {
     pub network: network::Network,
     /// Names of environment variables to pass to the guest besides the usual ones.
     pub env: Vec<String>,
+    /// Never more processors than these, whatever suits the accelerator.
+    pub most_cpus: Option<u32>,
+    /// Directories of the host besides the project and the guest's home.
+    pub mounts: Vec<Extra>,
 }
 
 /// Reads the settings of this host and its environment.
@@ -108,6 +113,8 @@ fn resolve(file: File, host: &Host) -> Result<Settings> {
         packages: file.image.packages,
         network: file.network.understood()?,
         env: file.env.pass,
+        most_cpus: None,
+        mounts: Vec::new(),
     })
 }
 
@@ -123,9 +130,14 @@ impl Network {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use crate::host::tests::host;
+
+    /// The settings of a `config.toml`.
+    pub(crate) fn settings(text: &str) -> Settings {
+        resolve(toml::from_str(text).expect("parses"), &host()).expect("makes sense")
+    }
 
     #[test]
     fn the_environment_wins_over_the_file_and_the_file_over_the_defaults() {

@@ -139,7 +139,15 @@ fn the_variables_are_read() {
 #[test]
 fn links_lead_somewhere() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    for name in ["README.md", "SECURITY.md", "CHANGELOG.md", "docs/design.md", "docs/status.md", "docs/shells.md"] {
+    for name in [
+        "README.md",
+        "SECURITY.md",
+        "CHANGELOG.md",
+        "docs/design.md",
+        "docs/status.md",
+        "docs/shells.md",
+        "docs/project-file.md",
+    ] {
         let text = read(name);
         for link in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
             if link.starts_with("http") || link.starts_with('#') {

@@ -40,6 +40,8 @@ pub enum Verb {
     Run(Run),
     /// Run the host's claude, deliberately, even in an enrolled directory
     Host(HostArgs),
+    /// Look at what a project's .vmclaude.toml requests, and approve it
+    Approve(Approve),
     /// Build, list and remove images
     Image(Image),
     /// Print the shell hook
@@ -138,6 +140,14 @@ pub struct HostArgs {
     /// Arguments for the host's claude
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     pub args: Vec<OsString>,
+}
+
+/// `vmclaude approve`.
+#[derive(Debug, Args)]
+pub struct Approve {
+    /// Take the approval of this project back
+    #[arg(long)]
+    pub revoke: bool,
 }
 
 /// `vmclaude image`.

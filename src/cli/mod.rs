@@ -1,5 +1,6 @@
 //! One file per verb; this one sends each invocation to its verb.
 
+mod approve;
 pub mod args;
 mod completions;
 mod enroll;
@@ -70,12 +71,21 @@ fn verb(host: &Host, verb: Verb) -> Result<Exit> {
         Verb::Guard(state) => guard::run(host, &state),
         Verb::Status(output) => status::run(host, &output),
         Verb::Prune => prune::run(host),
+        Verb::Approve(words) => approve::run(host, &words),
         Verb::Host(words) => self::host::run(host, &words),
         #[cfg(target_os = "linux")]
-        Verb::Image(words) => image::run(host, &words.verb, &settings::load(host)?),
+        Verb::Image(words) => image::run(host, &words.verb, &settings_of_image(host)?),
         #[cfg(not(target_os = "linux"))]
         Verb::Image(_) => Err(Failure::new("cannot handle images").because("Apple's container is not supported yet")),
     }
+}
+
+/// The settings with the packages that were approved for a project: the image is one for all.
+#[cfg(target_os = "linux")]
+fn settings_of_image(host: &Host) -> Result<settings::Settings> {
+    let mut settings = settings::load(host)?;
+    settings.packages.extend(crate::enrollment::trust::packages(host));
+    Ok(settings)
 }
 
 /// Whether the first word is one of our verbs; `help` is clap's.

@@ -3,7 +3,7 @@
 use crate::cli::args::Output;
 use crate::cli::enroll::missing_hook;
 use crate::engine::qemu::Accel;
-use crate::enrollment::{shown, store, verdict};
+use crate::enrollment::{self, shown, store, trust, verdict};
 use crate::error::{Context, Failure, Result};
 use crate::exit::Exit;
 use crate::host::Host;
@@ -44,6 +44,7 @@ fn collect(host: &Host, now: u64) -> Status {
             None
         }
     };
+    let settings = settings.map(|settings| of_project(host, settings, &mut problems));
     let claude = claude(host, &mut problems);
     let (engine, accel) = engine(host, settings.as_ref(), &mut problems);
     let image = image(host, now, &mut problems);
@@ -53,6 +54,7 @@ fn collect(host: &Host, now: u64) -> Status {
         problems.push(Problem { what, because: Vec::new(), next: Some("vmclaude prune".into()) });
     }
     let limits = settings.as_ref().map_or_else(|| Limits::default_for(host.memory), |s| s.limits);
+    let most_cpus = settings.as_ref().and_then(|s| s.most_cpus).unwrap_or(u32::MAX);
     let reach = settings.as_ref().map_or_else(String::new, |s| s.network.to_string());
     let allow_hosts = settings.iter().flat_map(|s| &s.network.allow_hosts).map(ToString::to_string).collect();
     let shell = shell(host, claude.runs, &mut problems);
@@ -63,13 +65,31 @@ fn collect(host: &Host, now: u64) -> Status {
         engine,
         image,
         limits: status::Limits {
-            cpus: limits.cpus_for(accel == Some(Accel::Tcg), host.cores),
+            cpus: limits.cpus_for(accel == Some(Accel::Tcg), host.cores.min(most_cpus)),
             memory_mib: limits.memory,
         },
         network: Network { reach, allow_hosts, refused: denied::last(&host.dirs) },
         sessions,
         shell,
         problems,
+    }
+}
+
+/// The settings as they are for the enrolled project here.
+fn of_project(host: &Host, settings: Settings, problems: &mut Vec<Problem>) -> Settings {
+    let Ok(Some(project)) = enrollment::project(host) else { return settings };
+    let asked = enrollment::open_root(host, &project)
+        .and_then(|root| trust::settings_for(host, settings.clone(), &project, &root));
+    match asked {
+        Ok((settings, off)) => {
+            let off = off.map(|what| Problem { what, because: Vec::new(), next: Some("vmclaude approve".into()) });
+            problems.extend(off);
+            settings
+        }
+        Err(failure) => {
+            problems.push(problem(failure));
+            settings
+        }
     }
 }
 

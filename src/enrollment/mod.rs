@@ -3,6 +3,7 @@
 pub mod refuse;
 pub mod registry;
 pub mod store;
+pub mod trust;
 
 use crate::error::{Context, Failure, Result};
 use crate::host::Host;

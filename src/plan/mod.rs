@@ -1,9 +1,11 @@
 //! What one run will see, execute and be allowed: data only, building it starts nothing.
 
+pub mod approval;
 pub mod env;
 pub mod limits;
 pub mod mounts;
 pub mod network;
+pub mod request;
 
 use crate::host::Host;
 use crate::settings::Settings;
@@ -54,7 +56,7 @@ impl Plan {
             argv,
             // By components, because joining nothing would leave a slash at the end.
             cwd: Path::new(mounts::WORKSPACE).components().chain(place.rest.components()).collect(),
-            mounts: mounts::of(place, &host.dirs.guest_home),
+            mounts: mounts::of(place, &host.dirs.guest_home, &settings.mounts),
             links: mounts::links(&place.root),
             env: env::guest(&host.env, &settings.env, network.mode),
             user,

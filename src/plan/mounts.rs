@@ -1,5 +1,6 @@
 //! Which host directories the guest sees, and where.
 
+use super::approval::Extra;
 use super::{Identity, Mount, Place};
 use std::path::{Path, PathBuf};
 
@@ -8,8 +9,8 @@ pub const WORKSPACE: &str = "/workspace";
 /// The guest user's home.
 pub const GUEST_HOME: &str = "/home/claude";
 
-/// The project and the guest's home.
-pub fn of(project: &Place, guest_home: &Path) -> Vec<Mount> {
+/// The project, the guest's home, and what the user let it see besides.
+pub fn of(project: &Place, guest_home: &Path, extra: &[Extra]) -> Vec<Mount> {
     let mount = |host: &Path, guest: &str, tag: &str, identity: Option<Identity>| Mount {
         host: host.to_path_buf(),
         guest: guest.into(),
@@ -17,7 +18,18 @@ pub fn of(project: &Place, guest_home: &Path) -> Vec<Mount> {
         writable: true,
         identity,
     };
-    vec![mount(&project.root, WORKSPACE, "workspace", project.identity), mount(guest_home, GUEST_HOME, "home", None)]
+    let mut all = vec![
+        mount(&project.root, WORKSPACE, "workspace", project.identity),
+        mount(guest_home, GUEST_HOME, "home", None),
+    ];
+    all.extend(extra.iter().enumerate().map(|(n, extra)| Mount {
+        host: extra.host.clone(),
+        guest: extra.guest.clone(),
+        tag: format!("extra{n}"),
+        writable: extra.writable,
+        identity: Some(extra.identity),
+    }));
+    all
 }
 
 /// The project's host path as a link in the guest, unless that place means something else there.
@@ -36,7 +48,7 @@ mod tests {
     #[test]
     fn the_project_is_first_and_its_path_leads_to_it() {
         let place = Place { root: "/home/ann/shop".into(), rest: "".into(), identity: None };
-        let mounts = of(&place, Path::new("/home/ann/.vm-claude"));
+        let mounts = of(&place, Path::new("/home/ann/.vm-claude"), &[]);
         assert_eq!(
             (mounts[0].guest.as_path(), mounts[0].host.as_path()),
             (Path::new("/workspace"), Path::new("/home/ann/shop"))

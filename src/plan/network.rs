@@ -5,8 +5,8 @@ use std::fmt;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::str::FromStr;
 
-/// How much of the world a VM may reach.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Deserialize)]
+/// How much of the world a VM may reach, the most first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Mode {
     /// The public Internet, and nothing of this machine and its networks.
@@ -42,6 +42,24 @@ impl Network {
         self.allow.extend(allow.iter().filter(|e| !self.allow.contains(e)).cloned().collect::<Vec<_>>());
         let more: Vec<_> = allow_hosts.iter().filter(|a| !self.allow_hosts.contains(a)).copied().collect();
         self.allow_hosts.extend(more);
+        self
+    }
+
+    /// This network, and no more than `mode` and the names of `allow`. Nothing is added: a name that was not allowed before
+    /// is not allowed now.
+    #[must_use]
+    pub fn tightened(mut self, mode: Option<Mode>, allow: Option<&[Listed]>) -> Network {
+        let was = self.mode;
+        let named = if allow.is_some() { Mode::Allowlist } else { Mode::Open };
+        self.mode = self.mode.max(mode.unwrap_or_default()).max(named);
+        if self.mode != Mode::Allowlist {
+            return self;
+        }
+        self.allow = match (was, allow) {
+            (Mode::Open, names) => names.unwrap_or_default().to_vec(),
+            (_, Some(names)) => names.iter().filter(|n| self.allow.iter().any(|a| n.lies_in(a))).cloned().collect(),
+            (_, None) => self.allow,
+        };
         self
     }
 }
@@ -124,6 +142,16 @@ impl FromStr for Mode {
 }
 
 impl Listed {
+    /// Whether everything that this entry allows is allowed by `other` too.
+    pub fn lies_in(&self, other: &Listed) -> bool {
+        let inside = match (&self.what, &other.what) {
+            (What::Below(this), What::Below(that)) => this == that || other.names(this),
+            (What::Name(this), _) => other.names(this),
+            (this, that) => this == that,
+        };
+        inside && self.port == other.port
+    }
+
     /// Whether `name`, which must be in lower case without a dot at its end, is meant on any port.
     pub fn names(&self, name: &str) -> bool {
         match &self.what {

@@ -74,3 +74,17 @@ pub fn ask(question: &str) -> Result<String> {
     std::io::stdin().read_line(&mut line).map_err(|e| Failure::new("cannot read your answer").because(e))?;
     Ok(line.trim().to_owned())
 }
+
+/// Asks a person on the terminal itself, after forgetting what was typed before the question; `None` when nobody can be
+/// asked: no terminal, or we are not the job in its foreground.
+pub fn ask_afresh(question: &str) -> Option<String> {
+    let mut terminal = std::fs::File::options().read(true).write(true).open("/dev/tty").ok()?;
+    let foreground = nix::unistd::tcgetpgrp(&terminal).is_ok_and(|group| group == nix::unistd::getpgrp());
+    if !foreground || nix::sys::termios::tcflush(&terminal, nix::sys::termios::FlushArg::TCIFLUSH).is_err() {
+        return None;
+    }
+    terminal.write_all(question.as_bytes()).ok()?;
+    let mut line = String::new();
+    std::io::BufRead::read_line(&mut std::io::BufReader::new(terminal), &mut line).ok()?;
+    Some(line.trim().to_owned())
+}

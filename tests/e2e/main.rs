@@ -15,3 +15,4 @@ mod streams;
 #[path = "../support/mod.rs"]
 mod support;
 mod terminal;
+mod trust;
