@@ -19,7 +19,7 @@ pub(super) fn run(host: &Host, verb: &ImageVerb, settings: &Settings) -> Result<
             let image = image::build(host, request)?;
             report::note(&format!("the current image is {}", describe(&image)));
             // A convenience: the image is built, and without a template machines boot.
-            if let Err(e) = crate::run::make_template(host, settings) {
+            if let Err(e) = crate::run::qemu::make_template(host, settings) {
                 tracing::warn!("{e}");
             }
         }

@@ -137,7 +137,7 @@ fn claude(host: &Host, problems: &mut Vec<Problem>) -> Claude {
 
 fn engine(host: &Host, settings: Option<&Settings>, problems: &mut Vec<Problem>) -> (Engine, Option<Accel>) {
     let mut engine = Engine { program: None, version: None, acceleration: "unknown", why: String::new() };
-    let qemu = match settings.map(crate::run::qemu) {
+    let qemu = match settings.map(crate::run::qemu::program) {
         Some(Ok(qemu)) => qemu,
         Some(Err(failure)) => {
             engine.why.clone_from(&failure.what);

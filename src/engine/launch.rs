@@ -7,9 +7,16 @@ use std::path::PathBuf;
 /// The first descriptor number that a program of ours inherits; the others follow in order.
 pub const FIRST_FD: i32 = 200;
 
-/// The processes of one run, in the order in which they start.
+/// What carries out a plan.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Launch {
+pub enum Launch {
+    /// A machine of QEMU's.
+    Qemu(Qemu),
+}
+
+/// The processes of one run with QEMU, in the order in which they start.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Qemu {
     /// Serves the plan's directories; `None` where there are none.
     pub share: Option<Program>,
     /// The virtual machine, from power-on.

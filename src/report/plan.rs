@@ -1,6 +1,6 @@
 //! What `--dry-run` prints: the very values that a run would use. Values of variables are never among them.
 
-use crate::engine::launch::{FIRST_FD, Launch, Program, Source};
+use crate::engine::launch::{FIRST_FD, Launch, Program, Qemu, Source};
 use crate::files::quoted;
 use crate::plan::Plan;
 use std::ffi::OsStr;
@@ -27,15 +27,21 @@ pub fn text(plan: &Plan, launch: &Launch) -> String {
     let cpus = plan.limits.cpus.map_or_else(|| "as many cpus as suit".to_owned(), |n| format!("{n} cpus"));
     line("limits", format!("{cpus}, {} MiB", plan.limits.memory));
     line("network", plan.network.to_string());
+    match launch {
+        Launch::Qemu(launch) => qemu(&mut out, launch),
+    }
+    out
+}
+
+fn qemu(out: &mut String, launch: &Qemu) {
     for program in launch.share.iter().chain([&launch.machine]) {
         out.push('\n');
-        process(&mut out, program);
+        process(out, program);
     }
     if let Some(warm) = &launch.warm {
         let _ = writeln!(out, "\nor, while there is {}:", quoted(&warm.template));
-        process(&mut out, &warm.machine);
+        process(out, &warm.machine);
     }
-    out
 }
 
 fn process(out: &mut String, program: &Program) {

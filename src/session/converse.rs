@@ -1,6 +1,6 @@
 //! The host's side of the wire: start, relay, signals, exit.
 
-use super::processes::Processes;
+use super::machine::Machine;
 use super::signals::{self, Event};
 use super::talk::Talk;
 use crate::error::{Context, Failure, Result};
@@ -28,7 +28,7 @@ const HELLO_LIMIT: Duration = Duration::from_secs(60);
 pub(super) async fn run(
     host: &Host,
     plan: &Plan,
-    processes: &mut Processes,
+    machine: &mut Machine,
     wire: Wire,
     mut events: mpsc::UnboundedReceiver<Event>,
     denials: Denials,
@@ -57,7 +57,7 @@ pub(super) async fn run(
             },
             () = talk.hung_up() => return Ok(Exit::Signal(Signal::SIGHUP as i32)),
             Some(event) = events.recv() => {
-                if let (Event::Child, Some(gone)) = (&event, processes.gone()) {
+                if let (Event::Child, Some(gone)) = (&event, machine.gone()) {
                     return Err(lost(gone));
                 }
                 if let Some(exit) = talk.react(event).await? {

@@ -4,6 +4,7 @@ pub mod ask;
 mod child;
 mod converse;
 pub mod denied;
+mod machine;
 mod processes;
 mod qmp;
 pub mod record;
@@ -16,20 +17,18 @@ pub mod template;
 pub mod trial;
 mod tty;
 
-use crate::engine::launch::{Launch, Warm};
+use crate::engine::launch::Launch;
 use crate::error::{Context, Failure, Result};
 use crate::exit::Exit;
 use crate::host::Host;
 use crate::net::Denials;
 use crate::plan::Plan;
 use crate::profile;
-use processes::Processes;
+use machine::Machine;
 use record::Record;
 use signals::Event;
 use std::path::Path;
-use template::Template;
 use tokio::sync::mpsc;
-use vmclaude_init::wire::mux::Wire;
 
 /// Runs `plan` by `launch` to its end, noting in `denials` what the guest was refused. When this returns, no process, mount
 /// or socket of the session is left.
@@ -49,22 +48,22 @@ pub fn run(host: &Host, plan: &Plan, launch: &Launch, denials: Denials) -> Resul
     let program = plan.argv.first().cloned().unwrap_or_default();
     let record = Record::create(&runs, &record::facts(project, &program))?;
     tty::give_back_on_panic();
-    let mut processes = None;
-    let outcome = runtime.block_on(session(host, plan, launch, record.dir(), events, denials, &mut processes));
-    let outcome = outcome.map_err(|e| explain(e, processes.as_mut(), record.dir()));
+    let mut machine = None;
+    let outcome = runtime.block_on(session(host, plan, launch, record.dir(), events, denials, &mut machine));
+    let outcome = outcome.map_err(|e| explain(e, machine.as_mut(), record.dir()));
     if outcome.is_err() {
         tty::give_back_reset()
     } else {
         tty::give_back()
     }
-    drop(processes);
+    drop(machine);
     profile::mark("everything is gone");
     // Threads that wait for our own streams end with the process.
     runtime.shutdown_background();
     outcome
 }
 
-/// Starts the machine, as a copy where that can be done, and talks to it. `slot` holds whatever runs.
+/// Starts the machine and talks to it. `slot` holds whatever runs.
 async fn session(
     host: &Host,
     plan: &Plan,
@@ -72,71 +71,25 @@ async fn session(
     dir: &Path,
     mut events: mpsc::UnboundedReceiver<Event>,
     denials: Denials,
-    slot: &mut Option<Processes>,
+    slot: &mut Option<Machine>,
 ) -> Result<Exit> {
-    let mut wire = None;
-    if let Some(warm) = &launch.warm {
-        let copy = tokio::select! {
-            copy = copied(plan, launch, warm, dir, slot) => copy,
-            signal = signals::deadly(&mut events) => return Ok(Exit::Signal(signal as i32)),
-        };
-        match copy {
-            Ok(found) => wire = found,
-            Err(e) => {
-                tracing::warn!(why = e.because.join(": "), "{}; starting from power-on", e.what);
-                template::discard(&warm.template);
-                *slot = None;
-            }
-        }
-    }
-    if wire.is_none() {
-        let (processes, reach) = Processes::boot(plan, launch, dir)?;
-        *slot = Some(processes);
-        profile::mark("QEMU is started");
-        wire = tokio::select! {
-            wire = converse::connect(reach.wire) => Some(wire?),
-            signal = signals::deadly(&mut events) => return Ok(Exit::Signal(signal as i32)),
-        };
-    }
-    profile::mark("the guest says hello");
-    match (wire, slot) {
-        (Some(wire), Some(processes)) => converse::run(host, plan, processes, wire, events, denials).await,
-        _ => Err(converse::lost("it was not started")),
-    }
-}
-
-/// The wire to a copy, once it runs and has its share; `None`: there is no template. Nothing of the user's has reached
-/// the machine up to here, so after a failure it can be booted instead.
-async fn copied(
-    plan: &Plan,
-    launch: &Launch,
-    warm: &Warm,
-    dir: &Path,
-    slot: &mut Option<Processes>,
-) -> Result<Option<Wire>> {
-    if !warm.template.exists() {
-        return Ok(None);
-    }
-    let template = Template::open(&warm.template)?;
-    let (processes, reach) = Processes::copy(plan, launch, warm, template, dir)?;
-    *slot = Some(processes);
-    profile::mark("QEMU is started");
-    let ready = async {
-        match reach.ready {
-            Some(ready) => ready.await.unwrap_or_else(|_| Err(converse::lost("nobody saw to its start"))),
-            None => Ok(()),
-        }
+    let wire = tokio::select! {
+        wire = Machine::start(plan, launch, dir, slot) => wire?,
+        signal = signals::deadly(&mut events) => return Ok(Exit::Signal(signal as i32)),
     };
-    let (wire, ()) = tokio::try_join!(converse::connect(reach.wire), ready)?;
-    Ok(Some(wire))
+    profile::mark("the guest says hello");
+    match slot {
+        Some(machine) => converse::run(host, plan, machine, wire, events, denials).await,
+        None => Err(converse::lost("it was not started")),
+    }
 }
 
 /// Adds what ended and what the logs say to the loss of the machine.
-fn explain(mut failure: Failure, processes: Option<&mut Processes>, dir: &Path) -> Failure {
+fn explain(mut failure: Failure, machine: Option<&mut Machine>, dir: &Path) -> Failure {
     if failure.code != crate::exit::VM_FAILED {
         return failure;
     }
-    failure.because.extend(processes.map(Processes::ended).unwrap_or_default());
+    failure.because.extend(machine.map(Machine::ended).unwrap_or_default());
     for log in ["share.log", "machine.log", "console.log"] {
         let text = std::fs::read(dir.join(log)).unwrap_or_default();
         for line in tail(&String::from_utf8_lossy(&text)) {

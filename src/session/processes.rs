@@ -1,17 +1,21 @@
-//! The processes of a session: started in order, killed together.
+//! The processes of a session with QEMU: started in order, killed together.
 
 use super::child::{self, Handles, Running};
+use super::converse;
+use super::machine::Machine;
 use super::template::{self, Copy, Template};
-use crate::engine::launch::{FIRST_FD, Launch, Warm};
+use crate::engine::launch::{FIRST_FD, Qemu, Warm};
 use crate::engine::qemu::SHARE_SOCKET;
 use crate::error::{Context, Result};
 use crate::plan::Plan;
+use crate::profile;
 use std::fs::File;
 use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::process::Stdio;
 use tokio::sync::oneshot;
+use vmclaude_init::wire::mux::Wire;
 
 /// What runs for this session. All of it is killed when dropped.
 pub(super) struct Processes {
@@ -20,16 +24,61 @@ pub(super) struct Processes {
 }
 
 /// Where a machine that was just started is reached.
-pub(super) struct Reach {
+struct Reach {
     /// The near end of its wire.
-    pub(super) wire: UnixStream,
+    wire: UnixStream,
     /// Says when a copy runs and has its share; `None`: this one boots, and says so by its hello.
-    pub(super) ready: Option<oneshot::Receiver<Result<()>>>,
+    ready: Option<oneshot::Receiver<Result<()>>>,
+}
+
+/// Starts the machine, as a copy where that can be done, and connects. `slot` holds whatever runs.
+pub(super) async fn start(plan: &Plan, launch: &Qemu, dir: &Path, slot: &mut Option<Machine>) -> Result<Wire> {
+    if let Some(warm) = &launch.warm {
+        match copied(plan, launch, warm, dir, slot).await {
+            Ok(Some(wire)) => return Ok(wire),
+            Ok(None) => {}
+            Err(e) => {
+                tracing::warn!(why = e.because.join(": "), "{}; starting from power-on", e.what);
+                template::discard(&warm.template);
+                *slot = None;
+            }
+        }
+    }
+    let (processes, reach) = Processes::boot(plan, launch, dir)?;
+    *slot = Some(Machine::Qemu(processes));
+    profile::mark("QEMU is started");
+    converse::connect(reach.wire).await
+}
+
+/// The wire to a copy, once it runs and has its share; `None`: there is no template. Nothing of the user's has reached
+/// the machine up to here, so after a failure it can be booted instead.
+async fn copied(
+    plan: &Plan,
+    launch: &Qemu,
+    warm: &Warm,
+    dir: &Path,
+    slot: &mut Option<Machine>,
+) -> Result<Option<Wire>> {
+    if !warm.template.exists() {
+        return Ok(None);
+    }
+    let template = Template::open(&warm.template)?;
+    let (processes, reach) = Processes::copy(plan, launch, warm, template, dir)?;
+    *slot = Some(Machine::Qemu(processes));
+    profile::mark("QEMU is started");
+    let ready = async {
+        match reach.ready {
+            Some(ready) => ready.await.unwrap_or_else(|_| Err(converse::lost("nobody saw to its start"))),
+            None => Ok(()),
+        }
+    };
+    let (wire, ()) = tokio::try_join!(converse::connect(reach.wire), ready)?;
+    Ok(Some(wire))
 }
 
 impl Processes {
     /// Starts everything, the machine from power-on.
-    pub(super) fn boot(plan: &Plan, launch: &Launch, dir: &Path) -> Result<(Processes, Reach)> {
+    fn boot(plan: &Plan, launch: &Qemu, dir: &Path) -> Result<(Processes, Reach)> {
         let listener = launch.share.as_ref().map(|_| listen(dir)).transpose()?;
         let (wire, far) = UnixStream::pair().what(|| "cannot make the wire")?;
         let handles = Handles { wire: Some(far.as_fd()), ..Handles::of(dir) };
@@ -39,13 +88,7 @@ impl Processes {
     }
 
     /// Starts everything, the machine as a copy.
-    pub(super) fn copy(
-        plan: &Plan,
-        launch: &Launch,
-        warm: &Warm,
-        template: Template,
-        dir: &Path,
-    ) -> Result<(Processes, Reach)> {
+    fn copy(plan: &Plan, launch: &Qemu, warm: &Warm, template: Template, dir: &Path) -> Result<(Processes, Reach)> {
         let listener = launch.share.as_ref().map(|_| listen(dir)).transpose()?;
         let Copy { machine, wire, ready } = template::start(warm, template, dir)?;
         let share = start_share(plan, launch, listener.as_ref(), dir)?;
@@ -90,7 +133,7 @@ fn listen(dir: &Path) -> Result<UnixListener> {
 }
 
 /// The machine takes longer to start, so this comes behind it.
-fn start_share(plan: &Plan, launch: &Launch, listener: Option<&UnixListener>, dir: &Path) -> Result<Option<Running>> {
+fn start_share(plan: &Plan, launch: &Qemu, listener: Option<&UnixListener>, dir: &Path) -> Result<Option<Running>> {
     let (Some(program), Some(listener)) = (&launch.share, listener) else { return Ok(None) };
     let what = || "cannot offer the share";
     let handles = Handles { share: Some(listener.as_fd()), ..Handles::of(dir) };

@@ -6,7 +6,7 @@ use clap::CommandFactory;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use vmclaude::cli::args::{Container, Vmclaude};
-use vmclaude::engine::launch::{Launch, Warm};
+use vmclaude::engine::launch::{Launch, Qemu, Warm};
 use vmclaude::engine::qemu::{self, Accel, Files, Life, Machine};
 use vmclaude::engine::share;
 use vmclaude::plan::network::Network;
@@ -63,7 +63,7 @@ fn launch(plan: &Plan, accel: Accel) -> Launch {
     let program = |life| qemu::program(&machine, &plan.limits, life);
     let template = "/home/ann/.cache/vmclaude/templates/0123456789abcdef".into();
     let warm = share.is_some().then(|| Warm { template, machine: program(Life::Copy) });
-    Launch { machine: program(if share.is_some() { Life::Boot } else { Life::Trial }), warm, share }
+    Launch::Qemu(Qemu { machine: program(if share.is_some() { Life::Boot } else { Life::Trial }), warm, share })
 }
 
 #[test]

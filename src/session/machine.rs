@@ -1,0 +1,37 @@
+//! The machine of a session, whatever carries it out: started, watched and ended through here.
+
+use super::processes::{self, Processes};
+use crate::engine::launch::Launch;
+use crate::error::Result;
+use crate::plan::Plan;
+use std::path::Path;
+use vmclaude_init::wire::mux::Wire;
+
+/// What runs for a session. Dropped, it is gone.
+pub(super) enum Machine {
+    /// QEMU and its share server.
+    Qemu(Processes),
+}
+
+impl Machine {
+    /// Starts what `launch` says and connects to its supervisor. Whatever runs is in `slot`, also when this is given up.
+    pub(super) async fn start(plan: &Plan, launch: &Launch, dir: &Path, slot: &mut Option<Machine>) -> Result<Wire> {
+        match launch {
+            Launch::Qemu(launch) => processes::start(plan, launch, dir, slot).await,
+        }
+    }
+
+    /// What should not have ended and has.
+    pub(super) fn gone(&mut self) -> Option<&'static str> {
+        match self {
+            Machine::Qemu(processes) => processes.gone(),
+        }
+    }
+
+    /// How what ended by itself ended.
+    pub(super) fn ended(&mut self) -> Vec<String> {
+        match self {
+            Machine::Qemu(processes) => processes.ended(),
+        }
+    }
+}
