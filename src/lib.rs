@@ -22,6 +22,7 @@ pub mod net;
 pub mod session;
 #[cfg(target_os = "linux")]
 pub mod share;
+pub mod state;
 // 4: flows and words for people
 pub mod cli;
 pub mod report;

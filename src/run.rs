@@ -7,14 +7,14 @@ use crate::engine::launch::Launch;
 use crate::enrollment::{self, Project, trust};
 use crate::error::{Context, Result};
 use crate::exit::Exit;
-use crate::files;
 use crate::host::Host;
 use crate::net::Denials;
-use crate::plan::{Identity, Place, Plan};
+use crate::plan::{self, Identity, Place, Plan, State};
 use crate::profile;
 use crate::report;
 use crate::session::{self, denied};
 use crate::settings::{self, Settings};
+use crate::state;
 use std::ffi::OsString;
 use std::fs::File;
 use std::os::unix::fs::MetadataExt;
@@ -42,14 +42,17 @@ pub fn command(host: &Host, flags: &RunFlags, argv: Vec<OsString>) -> Result<Exi
     if let Some(line) = off.filter(|_| host.tty[2]) {
         report::note(&format!("{line} (vmclaude approve)"));
     }
-    let plan = plan(host, &settings, flags, place(&project, &root)?, argv);
+    let place = place(host, &settings, &project, &root)?;
+    let plan = plan(host, &settings, flags, &place, argv);
     let engine = Engine::ready(host, &settings, flags.dry_run)?;
     let launch = engine.launch(host, &settings, &plan)?;
     if flags.dry_run {
         report::data(&report::plan::text(&plan, &launch))?;
         return Ok(Exit::OK);
     }
-    files::private_dir(&host.dirs.guest_home)?;
+    if let Some(home) = state::prepare(host, &place)?.filter(|_| host.tty[2]) {
+        report::note(&format!("each project has a home of its own now; the old one of all is {}", home.display()));
+    }
     profile::mark("planned");
     let denials = denials(host, &project.root);
     let outcome = session::run(host, &plan, &launch, denials.clone());
@@ -78,15 +81,17 @@ fn denials(host: &Host, project: &Path) -> Denials {
 }
 
 /// The project with the identity of what was opened, which the share checks again.
-fn place(project: &Project, root: &File) -> Result<Place> {
+fn place(host: &Host, settings: &Settings, project: &Project, root: &File) -> Result<Place> {
     let meta = root.metadata().what(|| format!("cannot look at {}", project.root.display()))?;
     let identity = Some(Identity { dev: meta.dev(), ino: meta.ino() });
-    Ok(Place { root: project.root.clone(), rest: project.rest.clone(), identity })
+    let state = State::of(&host.dirs.guest_home, &state::key(&project.root, root)?, settings.home);
+    Ok(Place { root: project.root.clone(), rest: project.rest.clone(), identity, state })
 }
 
-fn plan(host: &Host, settings: &Settings, flags: &RunFlags, place: Place, argv: Vec<OsString>) -> Plan {
+fn plan(host: &Host, settings: &Settings, flags: &RunFlags, place: &Place, argv: Vec<OsString>) -> Plan {
     let network = settings.network.clone().with(flags.network, &flags.allow, &flags.allow_host);
-    Plan::new(host, settings, &place, argv, network)
+    let setup = plan::state::setup(state::approved_key(host, place).as_deref());
+    Plan::new(host, settings, place, argv, network, setup)
 }
 
 /// What carries a plan out on this host, found and known to work.

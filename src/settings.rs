@@ -6,6 +6,7 @@ use crate::host::Host;
 use crate::plan::approval::Extra;
 use crate::plan::limits::{Limits, parse_cpus, parse_memory};
 use crate::plan::network::{self, Mode};
+use crate::plan::state::Home;
 use serde::Deserialize;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -18,6 +19,7 @@ struct File {
     cpus: Option<u32>,
     qemu: Option<PathBuf>,
     warm_start: Option<bool>,
+    home: Home,
     image: Image,
     network: Network,
     env: Env,
@@ -53,6 +55,8 @@ pub struct Settings {
     pub qemu: Option<PathBuf>,
     /// Whether machines are copied from templates, and templates made.
     pub warm_start: bool,
+    /// Whose the guest's home is.
+    pub home: Home,
     /// Debian packages to add to the image.
     pub packages: Vec<String>,
     /// What every VM may reach.
@@ -110,6 +114,7 @@ fn resolve(file: File, host: &Host) -> Result<Settings> {
             Some(text) => text != "0",
             None => file.warm_start.unwrap_or(true),
         },
+        home: file.home,
         packages: file.image.packages,
         network: file.network.understood()?,
         env: file.env.pass,

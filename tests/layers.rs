@@ -7,7 +7,7 @@ const LAYERS: &[&[&str]] = &[
     &["error", "exit", "files", "host", "profile"],
     &["plan", "settings"],
     &["engine", "hook"],
-    &["enrollment", "net", "share", "session", "image", "passthrough"],
+    &["enrollment", "net", "share", "session", "state", "image", "passthrough"],
     &["report", "run", "cli"],
     &["main", "lib"],
 ];

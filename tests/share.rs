@@ -65,7 +65,12 @@ fn start(meddle: impl FnOnce(&Path)) -> Started {
 }
 
 fn config(project: &File, shared: &File, listener: RawFd, parent: u32) -> Config {
-    let mount = |dir: &File, tag: &str, writable| Mount { dir: dir.as_raw_fd(), tag: tag.to_string(), writable };
+    let mount = |dir: &File, tag: &str, writable| Mount {
+        dir: dir.as_raw_fd(),
+        tag: tag.to_string(),
+        writable,
+        coherent: false,
+    };
     Config {
         parent,
         listener,

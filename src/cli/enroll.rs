@@ -88,7 +88,7 @@ fn tell(host: &Host, dir: &Path, change: &Change) {
     if *change != Change::Same {
         report::note("there and below, claude runs in a throw-away VM that sees:");
         report::note(&format!("  /workspace    {dir}, read and write"));
-        report::note(&format!("  its home      {}, the same in every project", shown(&host.dirs.guest_home)));
+        report::note(&format!("  its home      in {}, for this project alone", shown(&host.dirs.guest_home)));
         report::note("  nothing else of this machine: no other file, no key, no local network");
     }
     if let Some(line) = missing_hook(host) {

@@ -91,6 +91,8 @@ const GUEST: &[(&str, &str)] = &[
     ("DISABLE_UPDATES", "1"),
     ("DISABLE_INSTALLATION_CHECKS", "1"),
     ("CLAUDE_CODE_DISABLE_AGENT_VIEW", "1"),
+    ("CLAUDE_CONFIG_DIR", super::state::CONFIG),
+    ("CLAUDE_SECURESTORAGE_CONFIG_DIR", super::state::LOGIN),
     ("NODE_EXTRA_CA_CERTS", "/etc/ssl/certs/ca-certificates.crt"),
 ];
 

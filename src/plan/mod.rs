@@ -6,6 +6,7 @@ pub mod limits;
 pub mod mounts;
 pub mod network;
 pub mod request;
+pub mod state;
 
 use crate::host::Host;
 use crate::settings::Settings;
@@ -14,6 +15,7 @@ use std::path::{Path, PathBuf};
 
 pub use limits::Limits;
 pub use network::Network;
+pub use state::State;
 
 /// One run. `--dry-run` prints it, an engine turns it into processes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,6 +36,19 @@ pub struct Plan {
     pub limits: Limits,
     /// What may be reached.
     pub network: Network,
+    /// What the guest sets up before the command.
+    pub setup: Setup,
+}
+
+/// Files and directories of the guest that are not the host's.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Setup {
+    /// Files of its system, written anew for every run: (where, what).
+    pub system: Vec<(PathBuf, Vec<u8>)>,
+    /// Files of the user's that are made where nothing is: (where, what).
+    pub seeds: Vec<(PathBuf, Vec<u8>)>,
+    /// Directories of the user's that vanish with the machine.
+    pub own: Vec<PathBuf>,
 }
 
 /// A directory on the host, and the place in it where the command starts.
@@ -45,23 +60,33 @@ pub struct Place {
     pub rest: PathBuf,
     /// What the directory was when it was decided upon.
     pub identity: Option<Identity>,
+    /// What the project keeps, on the host.
+    pub state: State,
 }
 
 impl Plan {
-    /// The plan for `argv` at `place`, with this network.
-    pub fn new(host: &Host, settings: &Settings, place: &Place, argv: Vec<OsString>, network: Network) -> Plan {
+    /// The plan for `argv` at `place`, with this network and what the guest sets up.
+    pub fn new(
+        host: &Host,
+        settings: &Settings,
+        place: &Place,
+        argv: Vec<OsString>,
+        network: Network,
+        setup: Setup,
+    ) -> Plan {
         // Claude Code refuses some of its modes to root, and nothing in a guest needs the host's root.
         let user = if host.uid == 0 { User { uid: 1000, gid: 1000 } } else { User { uid: host.uid, gid: host.gid } };
         Plan {
             argv,
             // By components, because joining nothing would leave a slash at the end.
             cwd: Path::new(mounts::WORKSPACE).components().chain(place.rest.components()).collect(),
-            mounts: mounts::of(place, &host.dirs.guest_home, &settings.mounts),
+            mounts: mounts::of(place, &settings.mounts),
             links: mounts::links(&place.root),
             env: env::guest(&host.env, &settings.env, network.mode),
             user,
             limits: settings.limits,
             network,
+            setup,
         }
     }
 }
@@ -77,6 +102,8 @@ pub struct Mount {
     pub tag: String,
     /// Whether the guest may write.
     pub writable: bool,
+    /// Whether the guest asks again every time: another machine may change the same files.
+    pub coherent: bool,
     /// The directory that was decided upon, for as long as only its path is known; `None`: whatever is there.
     pub identity: Option<Identity>,
 }

@@ -219,7 +219,7 @@ fn host(text: &str) -> Result<Listed> {
 }
 
 /// Where a mount may not be in the guest: system directories, and those that mean something already.
-const TAKEN: [&str; 15] = [
+const TAKEN: [&str; 16] = [
     "/workspace",
     "/home",
     "/proc",
@@ -235,6 +235,7 @@ const TAKEN: [&str; 15] = [
     "/boot",
     "/root",
     "/opt/claude",
+    "/var/lib/vmclaude",
 ];
 
 fn mount(asked: &Asked) -> Result<()> {

@@ -22,6 +22,12 @@ pub fn text(plan: &Plan, launch: &Launch) -> String {
     for (from, to) in &plan.links {
         line("link", format!("{} -> {}", quoted(from), to.display()));
     }
+    for (path, _) in plan.setup.system.iter().chain(&plan.setup.seeds) {
+        line("file", path.display().to_string());
+    }
+    for path in &plan.setup.own {
+        line("memory", path.display().to_string());
+    }
     let names: Vec<_> = plan.env.iter().map(|(name, _)| name.to_string_lossy()).collect();
     line("env", names.join(" "));
     let cpus = plan.limits.cpus.map_or_else(|| "as many cpus as suit".to_owned(), |n| format!("{n} cpus"));

@@ -14,6 +14,7 @@ use nix::sys::signal::Signal;
 use std::fs::File;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::io::{ReadHalf, split};
@@ -114,6 +115,8 @@ fn start_message(host: &Host, plan: &Plan, talk: &Talk) -> Result<Start> {
         .what(|| "cannot read random bytes")?;
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let bytes = |text: &std::ffi::OsStr| text.as_bytes().to_vec();
+    let files =
+        |all: &[(PathBuf, Vec<u8>)]| all.iter().map(|(to, what)| (bytes(to.as_os_str()), what.clone())).collect();
     Ok(Start {
         argv: plan.argv.iter().map(|a| bytes(a)).collect(),
         env: plan.env.iter().map(|(k, v)| (bytes(k), bytes(v))).collect(),
@@ -124,6 +127,11 @@ fn start_message(host: &Host, plan: &Plan, talk: &Talk) -> Result<Start> {
         terminal: talk.size(),
         binds: plan.mounts.iter().map(|m| (m.tag.clone(), bytes(m.guest.as_os_str()), m.writable)).collect(),
         links: plan.links.iter().map(|(a, b)| (bytes(a.as_os_str()), bytes(b.as_os_str()))).collect(),
+        system: files(&plan.setup.system),
+        seeds: files(&plan.setup.seeds),
+        own: plan.setup.own.iter().map(|dir| bytes(dir.as_os_str())).collect(),
+        agent: None,
+        api: None,
         forwards: plan.network.allow_hosts.iter().map(|a| (a.ip(), a.port())).collect(),
         network: (plan.network.mode != Mode::None).then(|| Network {
             ipv6: net::has_ipv6(),

@@ -12,7 +12,7 @@
 //! - **One owner**: the guest's users are one user of the host, so groups and security labels that come with a request
 //!   are dropped.
 
-use super::nodes::Nodes;
+use super::nodes::{Nodes, Tag};
 use super::rules;
 use std::collections::BTreeMap;
 use std::ffi::CStr;
@@ -34,8 +34,8 @@ pub(super) struct Guard<F> {
 }
 
 impl<F: FileSystem<Inode = u64, Handle = u64>> Guard<F> {
-    /// Guards `inner`, whose root holds these tags (name, and whether it is writable) and nothing else.
-    pub(super) fn new(inner: F, tags: BTreeMap<Vec<u8>, bool>) -> Guard<F> {
+    /// Guards `inner`, whose root holds these tags by their names, and nothing else.
+    pub(super) fn new(inner: F, tags: BTreeMap<Vec<u8>, Tag>) -> Guard<F> {
         Guard { inner, nodes: Nodes::new(tags) }
     }
 
@@ -65,9 +65,16 @@ impl<F: FileSystem<Inode = u64, Handle = u64>> Guard<F> {
     }
 
     /// Notes the entry that the guest is about to be told.
-    fn tell(&self, parent: u64, name: &CStr, entry: Entry) -> Entry {
+    fn tell(&self, parent: u64, name: &CStr, mut entry: Entry) -> Entry {
         self.nodes.adopt(parent, name, entry.inode);
+        entry.entry_timeout = self.fresh(entry.inode, entry.entry_timeout);
+        entry.attr_timeout = self.fresh(entry.inode, entry.attr_timeout);
         entry
+    }
+
+    /// How long the guest may believe what it is told about `inode`.
+    fn fresh(&self, inode: u64, usual: Duration) -> Duration {
+        if self.nodes.coherent(inode) { Duration::ZERO } else { usual }
     }
 }
 
@@ -104,7 +111,8 @@ impl<F: FileSystem<Inode = u64, Handle = u64>> FileSystem for Guard<F> {
     }
 
     fn getattr(&self, ctx: Context, inode: u64, handle: Option<u64>) -> io::Result<(Attr, Duration)> {
-        self.inner.getattr(ctx, inode, handle)
+        let (attr, usual) = self.inner.getattr(ctx, inode, handle)?;
+        Ok((attr, self.fresh(inode, usual)))
     }
 
     #[rustfmt::skip]
@@ -115,7 +123,8 @@ impl<F: FileSystem<Inode = u64, Handle = u64>> FileSystem for Guard<F> {
         if valid.contains(SetattrValid::MODE) {
             attr.mode = self.mode_for(ctx, inode, attr.mode)?;
         }
-        self.inner.setattr(ctx, inode, attr, handle, valid)
+        let (attr, usual) = self.inner.setattr(ctx, inode, attr, handle, valid)?;
+        Ok((attr, self.fresh(inode, usual)))
     }
 
     fn readlink(&self, ctx: Context, inode: u64) -> io::Result<Vec<u8>> {

@@ -61,6 +61,8 @@ pub struct Mount {
     pub tag: String,
     /// Whether the guest may write.
     pub writable: bool,
+    /// Whether the guest may believe nothing that it was told before.
+    pub coherent: bool,
 }
 
 impl Config {
@@ -76,8 +78,12 @@ impl Config {
                 plan.mounts.len()
             )));
         }
-        let mount =
-            |(m, dir): (&crate::plan::Mount, &RawFd)| Mount { dir: *dir, tag: m.tag.clone(), writable: m.writable };
+        let mount = |(m, dir): (&crate::plan::Mount, &RawFd)| Mount {
+            dir: *dir,
+            tag: m.tag.clone(),
+            writable: m.writable,
+            coherent: m.coherent,
+        };
         let config = Config {
             parent,
             listener,
@@ -114,6 +120,7 @@ mod tests {
             guest: format!("/{tag}").into(),
             tag: (*tag).to_string(),
             writable: *tag != "ro",
+            coherent: *tag == "work",
             identity: None,
         };
         Plan {
@@ -125,13 +132,15 @@ mod tests {
             user: User { uid: 1500, gid: 1501 },
             limits: Limits { cpus: None, memory: 1 << 30 },
             network: crate::plan::Network::default(),
+            setup: crate::plan::Setup::default(),
         }
     }
 
     #[test]
     fn the_configuration_follows_the_plan_and_survives_json() {
         let config = Config::new(&plan(&["work", "ro"]), &[7, 8], 5, 99).expect("good");
-        assert_eq!(config.mounts[1], Mount { dir: 8, tag: "ro".into(), writable: false });
+        assert_eq!(config.mounts[1], Mount { dir: 8, tag: "ro".into(), writable: false, coherent: false });
+        assert!(config.mounts[0].coherent);
         assert_eq!((config.guest_uid, config.guest_gid, config.listener, config.parent), (1500, 1501, 5, 99));
         let json = serde_json::to_string(&config).expect("json");
         assert_eq!(serde_json::from_str::<Config>(&json).expect("parses"), config);

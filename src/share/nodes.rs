@@ -21,19 +21,29 @@ enum Access {
 
 struct Node {
     access: Access,
+    coherent: bool,
     lookups: u64,
+}
+
+/// What a directory of the share is for the guest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Tag {
+    /// Whether it is read and written.
+    pub(super) writable: bool,
+    /// Whether other machines change it, so that the guest must ask every time.
+    pub(super) coherent: bool,
 }
 
 /// The inodes that the guest holds, by the number that the file system gave it.
 pub(super) struct Nodes {
-    /// Whether the tag of this name is writable.
-    tags: BTreeMap<Vec<u8>, bool>,
+    /// The tags by their names.
+    tags: BTreeMap<Vec<u8>, Tag>,
     held: Mutex<HashMap<u64, Node>>,
 }
 
 impl Nodes {
     /// A table that knows the root only.
-    pub(super) fn new(tags: BTreeMap<Vec<u8>, bool>) -> Nodes {
+    pub(super) fn new(tags: BTreeMap<Vec<u8>, Tag>) -> Nodes {
         let nodes = Nodes { tags, held: Mutex::default() };
         nodes.reset();
         nodes
@@ -43,18 +53,19 @@ impl Nodes {
     pub(super) fn reset(&self) {
         let mut held = self.lock();
         held.clear();
-        held.insert(ROOT_ID, Node { access: Access::Root, lookups: 1 });
+        held.insert(ROOT_ID, Node { access: Access::Root, coherent: false, lookups: 1 });
     }
 
     /// The guest was told that `name` in `parent` is `inode`.
     pub(super) fn adopt(&self, parent: u64, name: &CStr, inode: u64) {
         let mut held = self.lock();
-        let access = match held.get(&parent).map(|node| node.access) {
-            Some(Access::Root) if self.tags.get(name.to_bytes()) == Some(&true) => Access::Writable,
-            Some(Access::Writable) => Access::Writable,
-            _ => Access::ReadOnly,
+        let parent = held.get(&parent).map(|node| (node.access, node.coherent));
+        let (access, coherent) = match (parent, self.tags.get(name.to_bytes())) {
+            (Some((Access::Root, _)), Some(tag)) if tag.writable => (Access::Writable, tag.coherent),
+            (Some((Access::Writable, coherent)), _) => (Access::Writable, coherent),
+            (parent, _) => (Access::ReadOnly, parent.is_some_and(|(_, coherent)| coherent)),
         };
-        let node = held.entry(inode).or_insert(Node { access, lookups: 0 });
+        let node = held.entry(inode).or_insert(Node { access, coherent, lookups: 0 });
         // One inode under two names: the stricter one counts, whichever was seen first.
         if access == Access::ReadOnly {
             node.access = access;
@@ -77,6 +88,11 @@ impl Nodes {
         self.lock().get(&inode).is_some_and(|node| node.access == Access::Writable)
     }
 
+    /// Whether the guest must ask for `inode` every time.
+    pub(super) fn coherent(&self, inode: u64) -> bool {
+        self.lock().get(&inode).is_some_and(|node| node.coherent)
+    }
+
     /// A panic in another thread leaves the table whole: every change above is one step.
     fn lock(&self) -> MutexGuard<'_, HashMap<u64, Node>> {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
@@ -88,7 +104,8 @@ mod tests {
     use super::*;
 
     fn nodes() -> Nodes {
-        Nodes::new(BTreeMap::from([(b"rw".to_vec(), true), (b"ro".to_vec(), false)]))
+        let tag = |writable| Tag { writable, coherent: writable };
+        Nodes::new(BTreeMap::from([(b"rw".to_vec(), tag(true)), (b"ro".to_vec(), tag(false))]))
     }
 
     #[test]
@@ -101,6 +118,7 @@ mod tests {
         nodes.adopt(3, c"sub", 6);
         let writable: Vec<u64> = (0..8).filter(|inode| nodes.writable(*inode)).collect();
         assert_eq!(writable, [2, 5]);
+        assert!((0..8).all(|inode| nodes.coherent(inode) == nodes.writable(inode)), "so here is the other property");
     }
 
     #[test]

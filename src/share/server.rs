@@ -5,6 +5,7 @@
 //! its parent by SIGKILL, the one signal that the first process of a namespace obeys.
 
 use super::guard::Guard;
+use super::nodes::Tag;
 use super::sandbox::{self, Reach};
 use super::{Config, VERB};
 use crate::error::{Context, Failure, Result};
@@ -147,7 +148,8 @@ fn work(config: &Config, reach: Reach, files: u64) -> Result<Exit> {
     sandbox::drop_capabilities(if reach == Reach::Everyone { &ROOTS } else { &[] })?;
     enable_seccomp(SeccompAction::Kill, false).what(|| "cannot restrict system calls")?;
     let inner = PassthroughFs::new(settings(config, reach, files, proc_self_fd)).what(|| "cannot open the share")?;
-    let tags = config.mounts.iter().map(|m| (m.tag.clone().into_bytes(), m.writable)).collect();
+    let tag = |m: &super::Mount| Tag { writable: m.writable, coherent: m.coherent };
+    let tags = config.mounts.iter().map(|m| (m.tag.clone().into_bytes(), tag(m))).collect();
     answer(Guard::new(inner, tags), UnixListener::from(listener).into())?;
     Ok(Exit::OK)
 }

@@ -18,8 +18,13 @@ fn it_prints_the_plan_and_starts_nothing() {
             let text = done.out();
             let user = format!("as       claude ({}:", who.guest_uid());
             let project = format!("{}/p", world.root.to_str().expect("text").replace('\'', "'\\''"));
-            let programs =
-                ["qemu-system-", "opt/bin/vmclaude' __share", "base.erofs", "/home/.vm-claude' -> /home/claude"];
+            let programs = [
+                "qemu-system-",
+                "opt/bin/vmclaude' __share",
+                "base.erofs",
+                "/home' -> /home/claude\n",
+                "/home/.vm-claude/shared' -> ",
+            ];
             let fixed = ["in       /workspace/sub", "ANTHROPIC_API_KEY", &user, &project];
             for word in words.iter().chain(&programs).chain(&fixed) {
                 assert!(text.contains(word), "{word:?} in {text}");

@@ -12,10 +12,13 @@ const ECHOED: &str = "[-p][a  b][][$x][--version][q'\"][--][--dry-run]";
 fn world(who: Who) -> World {
     let world = World::new(who);
     world.program(
-        "home/.vm-claude/.local/bin/claude",
+        "home/.vm-claude/home/.local/bin/claude",
         "#!/bin/sh\nuname -n\npwd\nfor a; do printf '[%s]' \"$a\"; done\nexit 43\n",
     );
-    std::fs::set_permissions(world.guest_home(), std::os::unix::fs::PermissionsExt::from_mode(0o700)).expect("chmod");
+    for private in [world.guest_home(), world.guest_home().join("home")] {
+        std::fs::set_permissions(private, std::os::unix::fs::PermissionsExt::from_mode(0o700)).expect("chmod");
+    }
+    world.configure("home = 'shared'\n");
     world.enroll();
     world
 }
@@ -57,7 +60,7 @@ fn inside_it_is_the_vm_and_outside_the_host() {
 fn what_is_enrolled_never_runs_on_the_host() {
     let world = world(Who::nth(0));
     // Without a QEMU there is no VM, and still no host.
-    world.configure("qemu = '/nonexistent'\n");
+    world.configure("home = 'shared'\nqemu = '/nonexistent'\n");
     for shell in ["shim", "bash", "zsh", "fish"] {
         ask(&world, shell, &world.path("p")).assert_failure(125, &["QEMU"]);
     }

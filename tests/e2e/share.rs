@@ -77,11 +77,13 @@ fn the_home_stays_and_the_rest_of_the_machine_does_not() {
         let script = "echo kept > ~/kept; mkdir -p ~/.config/x; echo gone > /tmp/gone; pwd; umask 077; touch below-sub";
         let first = world.vm(&["bash", "-c", script]).current_dir(world.path("p/sub")).done();
         assert_eq!((first.code(), first.out().as_str()), (Some(0), "/workspace\n"), "{first:?}");
-        assert_eq!(fs::read_to_string(world.guest_home().join("kept")).expect("kept"), "kept\n");
+        // Without enrollment, the project is the directory in which the person stands.
+        assert_eq!(fs::read_to_string(world.kept("p/sub").join("home/kept")).expect("kept"), "kept\n");
         assert_eq!(fs::metadata(world.guest_home()).expect("home").permissions().mode() & 0o777, 0o700);
         assert_eq!(fs::metadata(world.path("p/sub/below-sub")).expect("file").permissions().mode() & 0o777, 0o600);
-        // Enrolled, the tree's root is at /workspace wherever in it the person stands.
+        // Enrolled, the tree's root is at /workspace wherever in it the person stands, and its home is another.
         world.enroll();
+        assert_eq!(world.vm(&["bash", "-c", "[ -e ~/kept ] || echo kept > ~/kept"]).done().code(), Some(0));
         let second = world
             .vm(&["bash", "-c", "cat ~/kept; [ -e /tmp/gone ] || pwd; ls -1"])
             .current_dir(world.path("p/sub"))

@@ -10,7 +10,8 @@ use vmclaude::engine::launch::{Launch, Qemu, Warm};
 use vmclaude::engine::qemu::{self, Accel, Files, Life, Machine};
 use vmclaude::engine::share;
 use vmclaude::plan::network::Network;
-use vmclaude::plan::{Identity, Limits, Mount, Plan, User, mounts};
+use vmclaude::plan::state::{Home, State, setup};
+use vmclaude::plan::{Identity, Limits, Place, Plan, User, mounts};
 use vmclaude::report;
 
 #[track_caller]
@@ -26,26 +27,19 @@ fn golden(name: &str, text: &str) {
 }
 
 fn plan() -> Plan {
-    let mount = |host: &str, guest: &str, tag: &str, identity| Mount {
-        host: host.into(),
-        guest: guest.into(),
-        tag: tag.into(),
-        writable: true,
-        identity,
-    };
     let root = "/home/ann/it's, a:shop";
+    let state = State::of(Path::new("/home/ann/.vm-claude"), "0123456789abcdef", Home::Project);
+    let place = Place { root: root.into(), rest: "sub".into(), identity: Some(Identity { dev: 1, ino: 2 }), state };
     Plan {
         argv: ["claude", "-p", "say hi", "", "it's\n\u{fc}"].map(Into::into).to_vec(),
         cwd: "/workspace/sub".into(),
-        mounts: vec![
-            mount(root, "/workspace", "workspace", Some(Identity { dev: 1, ino: 2 })),
-            mount("/home/ann/.vm-claude", mounts::GUEST_HOME, "home", None),
-        ],
+        mounts: mounts::of(&place, &[]),
         links: mounts::links(Path::new(root)),
         env: [("ANTHROPIC_API_KEY", "a secret"), ("TERM", "xterm")].map(|(k, v)| (k.into(), v.into())).to_vec(),
         user: User { uid: 1001, gid: 100 },
         limits: Limits { cpus: None, memory: 4096 },
         network: Network { allow_hosts: vec!["127.0.0.1:8080".parse().expect("an address")], ..Network::default() },
+        setup: setup(None),
     }
 }
 

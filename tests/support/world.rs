@@ -96,9 +96,18 @@ impl World {
         self.path("home/.local/state/vmclaude")
     }
 
-    /// The guest's home.
+    /// What guests keep.
     pub(crate) fn guest_home(&self) -> PathBuf {
         self.path("home/.vm-claude")
+    }
+
+    /// What the guests of this project keep: the one whose path was noted.
+    #[track_caller]
+    pub(crate) fn kept(&self, project: &str) -> PathBuf {
+        let noted = format!("{}\n", self.path(project).display());
+        let all = fs::read_dir(self.guest_home().join("projects")).expect("projects").flatten();
+        let here = |dir: &PathBuf| fs::read_to_string(dir.join("path")).is_ok_and(|path| path == noted);
+        all.map(|entry| entry.path()).find(here).unwrap_or_else(|| panic!("nothing is kept for {project}"))
     }
 
     /// Writes a file of the user's.

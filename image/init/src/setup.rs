@@ -6,9 +6,10 @@ use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sys::time::TimeSpec;
 use nix::time::{ClockId, clock_settime};
 use std::ffi::OsStr;
-use std::io;
+use std::fs::File;
+use std::io::{self, Write};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{OpenOptionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use vmclaude_init::wire::proto::Start;
@@ -43,13 +44,25 @@ pub(crate) fn apply(start: &Start) -> io::Result<()> {
     if start.user != USUAL {
         add_user(start.user)?;
     }
+    for (file, bytes) in &start.system {
+        std::fs::write(path(file), bytes).map_err(|e| at("cannot write", path(file), e))?;
+    }
     bind_shares(start)?;
     start.links.iter().for_each(|(from, to)| link(path(from), path(to)));
+    for dir in &start.own {
+        own(path(dir), start.user)?;
+    }
+    for (file, bytes) in &start.seeds {
+        seed(path(file), bytes, start.user).map_err(|e| at("cannot make", path(file), e))?;
+    }
     Ok(())
 }
 
 /// Unmounts the share, so that everything written through a mapping is on the host.
 pub(crate) fn unmount_shares(start: &Start) {
+    for dir in &start.own {
+        let _ = umount2(path(dir), MntFlags::MNT_DETACH);
+    }
     for (_, target, _) in start.binds.iter().rev() {
         if let Err(e) = umount2(path(target), MntFlags::empty()) {
             crate::sys::log(&format!("cannot unmount {}: {e}", path(target).display()));
@@ -95,6 +108,7 @@ fn mount_share(share: &Path) -> io::Result<()> {
 fn mount_on_bind(source: &Path, target: &Path, writable: bool) -> io::Result<()> {
     let none: Option<&str> = None;
     let bind = || mount(Some(source), target, none, MsFlags::MS_BIND, none);
+    not_a_link(target);
     if bind() == Err(Errno::ENOENT) {
         make_dir(target)?;
         bind().map_err(|e| at("cannot bind", target, e))?;
@@ -129,8 +143,49 @@ fn replace_line(file: &str, name: &str, id: Option<u32>, line: &str) -> io::Resu
     write(file, &(lines.join("\n") + "\n"))
 }
 
-/// Makes a link where nothing is. A link is a convenience: what is in its way stays.
+/// A mount point may lie in a directory that the guest's user writes: what is mounted there must not land elsewhere.
+fn not_a_link(target: &Path) {
+    if std::fs::symlink_metadata(target).is_ok_and(|meta| meta.is_symlink()) {
+        let _ = std::fs::remove_file(target);
+    }
+}
+
+/// A directory of this machine's own, in memory.
+fn own(dir: &Path, (uid, gid): (u32, u32)) -> io::Result<()> {
+    not_a_link(dir);
+    let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
+    mount_on("tmpfs", dir, "tmpfs", flags, &format!("mode=0700,uid={uid},gid={gid},size=64m"))
+}
+
+/// Makes a file of the user's, whole or not at all, unless there is one.
+fn seed(file: &Path, bytes: &[u8], (uid, gid): (u32, u32)) -> io::Result<()> {
+    if std::fs::symlink_metadata(file).is_ok() {
+        return Ok(());
+    }
+    let mut name = file.file_name().unwrap_or_default().to_os_string();
+    // Another machine may do the same in the same directory at the same time.
+    name.push(format!(".{:x}", nix::time::clock_gettime(ClockId::CLOCK_REALTIME)?.tv_nsec()));
+    let aside = file.with_file_name(name);
+    let mut to = File::options().write(true).create_new(true).mode(0o600).open(&aside)?;
+    to.write_all(bytes)?;
+    let _ = std::os::unix::fs::lchown(&aside, Some(uid), Some(gid));
+    let made = std::fs::hard_link(&aside, file);
+    std::fs::remove_file(&aside)?;
+    made.or_else(|e| if e.kind() == io::ErrorKind::AlreadyExists { Ok(()) } else { Err(e) })
+}
+
+/// Makes a link where nothing is. A link is a convenience: what is in its way stays. One that would lead nowhere is not
+/// made, and is taken away if it was made when it led somewhere.
 fn link(from: &Path, to: &Path) {
+    if to.symlink_metadata().is_err() {
+        if std::fs::read_link(from).is_ok_and(|there| there == to) {
+            let _ = std::fs::remove_file(from);
+        }
+        return;
+    }
+    if std::fs::read_link(from).is_ok_and(|there| there == to) {
+        return;
+    }
     let parent: PathBuf = from.parent().map(Path::to_path_buf).unwrap_or_default();
     if let Err(e) = make_dir(&parent).and_then(|()| symlink(to, from)) {
         crate::sys::log(&format!("no link {}: {e}", from.display()));

@@ -36,7 +36,8 @@ fn passthrough(dir: &Path) -> PassthroughFs {
 }
 
 fn guard(dir: &Path) -> Guard<PassthroughFs> {
-    let tags = BTreeMap::from([(b"rw".to_vec(), true), (b"ro".to_vec(), false)]);
+    let tag = |writable| Tag { writable, coherent: false };
+    let tags = BTreeMap::from([(b"rw".to_vec(), tag(true)), (b"ro".to_vec(), tag(false))]);
     let guard = Guard::new(passthrough(dir), tags);
     guard.init(FsOptions::empty()).expect("init");
     guard

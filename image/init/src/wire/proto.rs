@@ -9,7 +9,7 @@ use std::net::IpAddr;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 /// The version of everything in this module and in [`super::mux`]. Any change to either raises it.
-pub const VERSION: u16 = 2;
+pub const VERSION: u16 = 3;
 
 /// What both sides send first, the host before the guest: eight letters, the version, and reserved zeroes.
 pub const HELLO_LEN: usize = 16;
@@ -60,6 +60,10 @@ pub enum Open {
     /// Questions for names and their answers as in DNS over TCP; answered by one [`Dialled`] frame. `true`: the guest's
     /// program can take an answer of any length, `false`: one that fits its datagram.
     Dns(bool),
+    /// A connection to the user's ssh agent, raw bytes; opened by the guest.
+    Agent,
+    /// HTTP/1.1 for Anthropic's API without a key, which the host adds; opened by the guest.
+    Api,
 }
 
 /// Where a guest's connection wants to go.
@@ -148,8 +152,18 @@ pub struct Start {
     pub terminal: Option<WinSize>,
     /// Directories of the share to bind: (name in the share, path in the guest, writable).
     pub binds: Vec<(String, Vec<u8>, bool)>,
-    /// Links to make: (where, to what).
+    /// Links to make, where nothing is and to what is there: (where, to what).
     pub links: Vec<(Vec<u8>, Vec<u8>)>,
+    /// Files of the guest's own system to write: (where, what).
+    pub system: Vec<(Vec<u8>, Vec<u8>)>,
+    /// Files of the user's to make where nothing is: (where, what).
+    pub seeds: Vec<(Vec<u8>, Vec<u8>)>,
+    /// Directories of the user's that are this machine's own.
+    pub own: Vec<Vec<u8>>,
+    /// Where the user's ssh agent listens; `None`: there is none.
+    pub agent: Option<Vec<u8>>,
+    /// The port on loopback behind which the host adds the key to requests of Claude's; `None`: there is none.
+    pub api: Option<u16>,
     /// Ports on the guest's loopback that lead to the same local address on the host.
     pub forwards: Vec<(IpAddr, u16)>,
     /// The way out; `None`: there is none, not even the proxies.
