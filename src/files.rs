@@ -6,6 +6,7 @@ use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::Write;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 /// Creates `dir` and its missing parents with mode 0700, and refuses one that is not ours or that others may write.
 ///
@@ -71,6 +72,25 @@ pub fn lock(path: &Path) -> Result<Lock> {
         .what(|| format!("cannot lock {}", path.display()))
 }
 
+/// The exclusive lock `path`, or a failure when somebody else holds it for longer than `limit`.
+///
+/// # Errors
+/// As [`lock`], and when the time is over.
+pub fn lock_within(path: &Path, limit: Duration) -> Result<Lock> {
+    let end = Instant::now() + limit;
+    loop {
+        if let Some(lock) = try_lock(path)? {
+            return Ok(lock);
+        }
+        if Instant::now() > end {
+            return Err(Failure::new(format!("cannot lock {}", path.display()))
+                .because(format!("another vmclaude holds it for more than {} s", limit.as_secs()))
+                .next(format!("fuser -v {}   # who it is", quoted(path))));
+        }
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
 /// The exclusive lock `path` if nobody holds it, `None` if somebody does.
 ///
 /// # Errors
@@ -78,6 +98,12 @@ pub fn lock(path: &Path) -> Result<Lock> {
 pub fn try_lock(path: &Path) -> Result<Option<Lock>> {
     let file = open_lock(path)?;
     Ok(Flock::lock(file, FlockArg::LockExclusiveNonblock).ok().map(Lock))
+}
+
+/// Whether somebody holds the exclusive lock `path`; one that is not there is not made, and nobody holds it.
+pub fn is_locked(path: &Path) -> bool {
+    let Ok(file) = OpenOptions::new().write(true).open(path) else { return false };
+    Flock::lock(file, FlockArg::LockExclusiveNonblock).is_err()
 }
 
 fn open_lock(path: &Path) -> Result<File> {

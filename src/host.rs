@@ -162,12 +162,27 @@ fn umask() -> u32 {
 
 #[cfg(target_os = "linux")]
 fn memory() -> u64 {
-    let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
-    let kib = text
-        .lines()
-        .find_map(|l| l.strip_prefix("MemTotal:"))
-        .and_then(|l| l.split_whitespace().next()?.parse::<u64>().ok());
-    kib.map_or(4 << 30, |k| k << 10)
+    meminfo("MemTotal:").unwrap_or(4 << 30)
+}
+
+/// Memory that programs can have now without anybody being swapped out, in bytes; `None` where the system does not say.
+/// A fact of the moment, so it is no part of [`Host`].
+#[cfg(target_os = "linux")]
+pub fn available_memory() -> Option<u64> {
+    meminfo("MemAvailable:")
+}
+
+/// See above.
+#[cfg(not(target_os = "linux"))]
+pub fn available_memory() -> Option<u64> {
+    None
+}
+
+#[cfg(target_os = "linux")]
+fn meminfo(name: &str) -> Option<u64> {
+    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
+    let kib = text.lines().find_map(|l| l.strip_prefix(name))?.split_whitespace().next()?;
+    Some(kib.parse::<u64>().ok()? << 10)
 }
 
 #[cfg(target_os = "macos")]

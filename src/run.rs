@@ -12,6 +12,7 @@ use crate::net::Denials;
 use crate::plan::{self, Identity, Place, Plan, State};
 use crate::profile;
 use crate::report;
+use crate::session::notes::Notes;
 use crate::session::{self, denied};
 use crate::settings::{self, Settings};
 use crate::state;
@@ -55,10 +56,12 @@ pub fn command(host: &Host, flags: &RunFlags, argv: Vec<OsString>) -> Result<Exi
     }
     profile::mark("planned");
     let denials = denials(host, &project.root);
-    let outcome = session::run(host, &plan, &launch, denials.clone());
+    let notes = Notes::default();
+    let outcome = session::run(host, &plan, &launch, denials.clone(), &notes);
     if outcome.is_ok() {
         engine.after(host, &plan, &launch);
     }
+    report::notes(&notes.all(), host.tty[2]);
     if host.tty[2] {
         // Only now: a program that fills the screen would have drawn over it, or been drawn over.
         report::denials(&denials.all());

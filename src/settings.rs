@@ -6,6 +6,7 @@ use crate::host::Host;
 use crate::plan::approval::Extra;
 use crate::plan::limits::{Limits, parse_cpus, parse_memory};
 use crate::plan::network::{self, Mode};
+use crate::plan::ports::Forward;
 use crate::plan::state::Home;
 use serde::Deserialize;
 use std::net::SocketAddr;
@@ -22,6 +23,7 @@ struct File {
     home: Home,
     image: Image,
     network: Network,
+    ports: Ports,
     env: Env,
 }
 
@@ -38,6 +40,20 @@ struct Network {
     allow: Vec<String>,
     allow_local: Vec<String>,
     allow_hosts: Vec<SocketAddr>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Ports {
+    forward: Vec<Port>,
+}
+
+/// `5173` or `"8080:80"`.
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+enum Port {
+    Number(u16),
+    Text(String),
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -61,6 +77,8 @@ pub struct Settings {
     pub packages: Vec<String>,
     /// What every VM may reach.
     pub network: network::Network,
+    /// Ports of this machine that lead into every VM.
+    pub ports: Vec<Forward>,
     /// Names of environment variables to pass to the guest besides the usual ones.
     pub env: Vec<String>,
     /// Never more processors than these, whatever suits the accelerator.
@@ -117,10 +135,20 @@ fn resolve(file: File, host: &Host) -> Result<Settings> {
         home: file.home,
         packages: file.image.packages,
         network: file.network.understood()?,
+        ports: file.ports.forward.iter().map(Port::understood).collect::<Result<_>>()?,
         env: file.env.pass,
         most_cpus: None,
         mounts: Vec::new(),
     })
+}
+
+impl Port {
+    fn understood(&self) -> Result<Forward> {
+        match self {
+            Port::Number(number) => number.to_string().parse(),
+            Port::Text(text) => text.parse(),
+        }
+    }
 }
 
 impl Network {

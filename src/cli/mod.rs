@@ -13,6 +13,7 @@ mod list;
 mod man;
 mod prune;
 mod route;
+mod session;
 mod status;
 mod unenroll;
 
@@ -70,6 +71,7 @@ fn verb(host: &Host, verb: Verb) -> Result<Exit> {
         Verb::Where(state) => route::print_tree(host, &state),
         Verb::Guard(state) => guard::run(host, &state),
         Verb::Status(output) => status::run(host, &output),
+        Verb::Session(words) => self::session::run(host, &words.verb),
         Verb::Prune => prune::run(host),
         Verb::Approve(words) => approve::run(host, &words),
         Verb::Host(words) => self::host::run(host, &words),

@@ -48,7 +48,9 @@ fn collect(host: &Host, now: u64) -> Status {
     let claude = claude(host, &mut problems);
     let (engine, accel) = engine(host, settings.as_ref(), &mut problems);
     let image = image(host, now, &mut problems);
-    let (sessions, dead) = record::survey(&host.dirs.runs());
+    let runs = host.dirs.runs();
+    let (alive, dead) = record::survey(&runs);
+    let sessions = alive.into_iter().map(|facts| record::see(&runs, facts)).collect();
     if !dead.is_empty() {
         let what = format!("{} crashed sessions left something behind", dead.len());
         problems.push(Problem { what, because: Vec::new(), next: Some("vmclaude prune".into()) });

@@ -95,7 +95,8 @@ pub async fn serve_stream(open: Open, stream: impl AsyncRead + AsyncWrite + Unpi
         Open::Dial(target) => serve(stream, target, policy).await,
         Open::Udp(addr, port) => serve_datagrams(stream, SocketAddr::new(addr, port), policy).await,
         Open::Dns(whole) => serve_names(stream, whole, policy).await,
-        Open::Control | Open::Terminal | Open::Stdin | Open::Stdout | Open::Stderr | Open::Agent | Open::Api => {}
+        Open::Control | Open::Terminal | Open::Stdin | Open::Stdout | Open::Stderr => {}
+        Open::Agent | Open::Api | Open::Forward(_) => {}
     }
 }
 

@@ -5,7 +5,9 @@ pub mod env;
 pub mod limits;
 pub mod mounts;
 pub mod network;
+pub mod ports;
 pub mod request;
+pub mod room;
 pub mod state;
 
 use crate::host::Host;
@@ -38,6 +40,8 @@ pub struct Plan {
     pub network: Network,
     /// What the guest sets up before the command.
     pub setup: Setup,
+    /// Ports here that lead into the guest.
+    pub ports: Vec<ports::Forward>,
 }
 
 /// Files and directories of the guest that are not the host's.
@@ -87,6 +91,7 @@ impl Plan {
             limits: settings.limits,
             network,
             setup,
+            ports: settings.ports.clone(),
         }
     }
 }

@@ -3,10 +3,12 @@
 
 pub mod log;
 pub mod plan;
+pub mod sessions;
 pub mod status;
 
 use crate::error::{Failure, Result};
 use crate::net::Denial;
+use crate::session::notes::Note;
 use std::io::Write;
 
 /// Shows a failure on stderr.
@@ -38,6 +40,16 @@ pub fn denials(all: &[Denial]) {
     }
     if all.len() > SHOWN {
         note(&format!("and not to {} other destinations (vmclaude status)", all.len() - SHOWN));
+    }
+}
+
+/// What happened in a session, on stderr; what explains no failure is only for a person who watches.
+pub fn notes(notes: &[Note], watched: bool) {
+    for said in notes.iter().filter(|n| n.loud || watched) {
+        note(&said.what);
+        if let Some(next) = &said.next {
+            let _ = writeln!(std::io::stderr(), "  try: {next}");
+        }
     }
 }
 

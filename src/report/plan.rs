@@ -33,6 +33,9 @@ pub fn text(plan: &Plan, launch: &Launch) -> String {
     let cpus = plan.limits.cpus.map_or_else(|| "as many cpus as suit".to_owned(), |n| format!("{n} cpus"));
     line("limits", format!("{cpus}, {} MiB", plan.limits.memory));
     line("network", plan.network.to_string());
+    for forward in &plan.ports {
+        line("port", forward.to_string());
+    }
     match launch {
         Launch::Qemu(launch) => qemu(&mut out, launch),
     }

@@ -1,7 +1,7 @@
 //! What `vmclaude status` answers: one value, printed as text for people or as JSON for programs (`docs/status.md`).
 
 use crate::session::denied::Refused;
-use crate::session::record::Facts;
+use crate::session::record::Seen;
 use serde::Serialize;
 use std::fmt::Write;
 use std::path::PathBuf;
@@ -24,7 +24,7 @@ pub struct Status {
     /// What a VM may reach.
     pub network: Network,
     /// Sessions that run now.
-    pub sessions: Vec<Facts>,
+    pub sessions: Vec<Seen>,
     /// How the shells find us.
     pub shell: Shell,
     /// What is wrong, each with what to type.
@@ -162,9 +162,8 @@ pub fn text(status: &Status, now: u64) -> String {
     }
     line("shell", shell(&status.shell));
     line("sessions", status.sessions.len().to_string());
-    for s in &status.sessions {
-        let project = vmclaude_shim::refusal::shown(&s.project);
-        line("", format!("{} in {project}, for {} (process {})", s.program, ago(now, s.started), s.pid));
+    for row in super::sessions::table(&status.sessions, now).lines() {
+        line("", row.to_owned());
     }
     for problem in &status.problems {
         let _ = write!(out, "\n! {}\n", problem.what);
@@ -200,7 +199,7 @@ fn shell(shell: &Shell) -> String {
 }
 
 /// A time that has passed, in its largest unit.
-fn ago(now: u64, then: u64) -> String {
+pub(super) fn ago(now: u64, then: u64) -> String {
     let seconds = now.saturating_sub(then);
     let units = [(86400, "day"), (3600, "hour"), (60, "minute"), (1, "second")];
     let (size, unit) = units.into_iter().find(|(size, _)| seconds >= *size).unwrap_or((1, "second"));

@@ -147,6 +147,11 @@ fn open(path: &Path) -> Result<File> {
 }
 
 impl Running {
+    /// Its number.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Kills it and waits for it.
     pub(crate) fn kill(&mut self) {
         let _ = self.child.kill();

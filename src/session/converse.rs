@@ -1,5 +1,6 @@
 //! The host's side of the wire: start, relay, signals, exit.
 
+use super::house::House;
 use super::machine::Machine;
 use super::signals::{self, Event};
 use super::talk::Talk;
@@ -10,7 +11,6 @@ use crate::net::{self, Denials, Upstream};
 use crate::plan::Plan;
 use crate::plan::network::Mode;
 use crate::profile;
-use nix::sys::signal::Signal;
 use std::fs::File;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::UnixStream;
@@ -33,16 +33,20 @@ pub(super) async fn run(
     wire: Wire,
     mut events: mpsc::UnboundedReceiver<Event>,
     denials: Denials,
+    mut house: House,
 ) -> Result<Exit> {
     let (from_guest, to_guest) = split(wire.open(&Open::Control).map_err(lost)?);
     let policy = net::Policy::of(plan.network.clone(), Upstream::of(|name| host.var(name)), denials);
     tokio::spawn(serve_guest(wire.clone(), Arc::new(policy)));
-    let mut talk = Talk::new(wire, to_guest, host.tty);
+    let mut talk = Talk::new(wire.clone(), to_guest, host.tty);
     let start = start_message(host, plan, &talk)?;
     talk.send(&ToGuest::Start(Box::new(start))).await?;
     profile::mark("the guest knows what to run");
     talk.open_streams()?;
+    // Behind them: the guest takes the first streams for its command's.
+    house.open_ports(wire, &plan.ports);
     let mut frames = frames(from_guest);
+    let mut killed = 0;
     let ended = loop {
         tokio::select! {
             Some(frame) = frames.recv() => match frame? {
@@ -54,12 +58,22 @@ pub(super) async fn run(
                     let _ = talk.send(&ToGuest::ExitAck).await;
                     return Err(Failure::new("the guest could not do it").because(why.escape_debug()));
                 }
-                frame => talk.hear(frame).await?,
+                ToHost::OutOfMemory(processes) => killed = processes,
+                frame => {
+                    if let ToHost::Log(line) = &frame {
+                        house.journal(line);
+                    }
+                    talk.hear(frame).await?;
+                }
             },
-            () = talk.hung_up() => return Ok(Exit::Signal(Signal::SIGHUP as i32)),
+            frame = house.next() => talk.send(&frame).await?,
+            signal = talk.hung_up() => return Ok(Exit::Signal(signal as i32)),
             Some(event) = events.recv() => {
                 if let (Event::Child, Some(gone)) = (&event, machine.gone()) {
                     return Err(lost(gone));
+                }
+                if event == Event::Continued {
+                    house.tell_time();
                 }
                 if let Some(exit) = talk.react(event).await? {
                     return Ok(exit);
@@ -67,7 +81,11 @@ pub(super) async fn run(
             }
         }
     };
+    house.weigh();
     talk.finish(&mut events).await;
+    if killed > 0 {
+        house.out_of_memory(killed, plan.limits.memory, ended != Ended::Code(0));
+    }
     exit_of(ended)
 }
 

@@ -21,6 +21,13 @@ impl Machine {
         }
     }
 
+    /// The numbers of its processes.
+    pub(super) fn pids(&self) -> Vec<u32> {
+        match self {
+            Machine::Qemu(processes) => processes.pids(),
+        }
+    }
+
     /// What should not have ended and has.
     pub(super) fn gone(&mut self) -> Option<&'static str> {
         match self {

@@ -4,52 +4,71 @@ pub mod ask;
 mod child;
 mod converse;
 pub mod denied;
+pub mod desk;
+pub mod ended;
+mod house;
 mod machine;
+pub mod notes;
+mod ports;
 mod processes;
 mod qmp;
 pub mod record;
 mod relay;
 mod scratch;
 pub mod signals;
+mod socket;
 mod stdio;
 mod talk;
 pub mod template;
 pub mod trial;
 mod tty;
+pub mod usage;
 
 use crate::engine::launch::Launch;
 use crate::error::{Context, Failure, Result};
 use crate::exit::Exit;
+use crate::files;
 use crate::host::Host;
 use crate::net::Denials;
 use crate::plan::Plan;
+use crate::plan::room::{self, Held};
 use crate::profile;
+use desk::Desk;
+use house::House;
 use machine::Machine;
+use notes::Notes;
+use ports::Ports;
 use record::Record;
 use signals::Event;
 use std::path::Path;
+use std::time::Duration;
 use tokio::sync::mpsc;
 
-/// Runs `plan` by `launch` to its end, noting in `denials` what the guest was refused. When this returns, no process, mount
-/// or socket of the session is left.
+/// Below so many bytes free on the disk no session starts: it could not even write its logs.
+const DISK_LEAST: u64 = 64 << 20;
+/// How much of each log a failure shows lines of.
+const LOG_SHOWN: u64 = 16 << 10;
+/// How long others that start may hold the lock under which it is decided whether there is room.
+const LOCK_LIMIT: Duration = Duration::from_secs(30);
+
+/// Runs `plan` by `launch` to its end, noting in `denials` what the guest was refused and in `notes` what else a person
+/// should hear. When this returns, no process, mount or socket of the session is left.
 ///
 /// # Errors
 /// When the VM cannot be started or is lost; the reasons hold the end of its log.
-pub fn run(host: &Host, plan: &Plan, launch: &Launch, denials: Denials) -> Result<Exit> {
+pub fn run(host: &Host, plan: &Plan, launch: &Launch, denials: Denials, notes: &Notes) -> Result<Exit> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().what(|| "cannot start")?;
     // Before there is anything to clean up: from here on no signal but KILL ends us without our doing it.
-    let events = {
-        let _inside = runtime.enter();
-        signals::listen()?
-    };
-    let runs = host.dirs.runs();
-    record::prune(&runs);
-    let project = plan.mounts.first().map_or(Path::new("/"), |m| &m.host);
-    let program = plan.argv.first().cloned().unwrap_or_default();
-    let record = Record::create(&runs, &record::facts(project, &program))?;
+    let inside = runtime.enter();
+    let (tell, events) = signals::listen()?;
+    let record = admit(host, plan)?;
+    let ports = Ports::default();
+    Desk { events: tell, ports: ports.clone() }.open(record.dir())?;
+    drop(inside);
     tty::give_back_on_panic();
     let mut machine = None;
-    let outcome = runtime.block_on(session(host, plan, launch, record.dir(), events, denials, &mut machine));
+    let about = About { host, plan, launch, dir: record.dir(), denials, ports, notes };
+    let outcome = runtime.block_on(session(about, events, &mut machine));
     let outcome = outcome.map_err(|e| explain(e, machine.as_mut(), record.dir()));
     if outcome.is_err() {
         tty::give_back_reset()
@@ -60,26 +79,68 @@ pub fn run(host: &Host, plan: &Plan, launch: &Launch, denials: Denials) -> Resul
     profile::mark("everything is gone");
     // Threads that wait for our own streams end with the process.
     runtime.shutdown_background();
+    record.keep(how(&outcome));
     outcome
+}
+
+/// The session's record, when the host has room for it. One at a time: two that start at once must see each other.
+fn admit(host: &Host, plan: &Plan) -> Result<Record> {
+    let runs = host.dirs.runs();
+    files::private_dir(&runs)?;
+    let _lock = files::lock_within(&runs.with_extension("lock"), LOCK_LIMIT)?;
+    record::prune(&runs);
+    if let Some(free) = house::free(&runs).filter(|free| *free < DISK_LEAST) {
+        return Err(Failure::new("there is not enough room on the disk for a session")
+            .because(format!("{} MiB are left where {} is", free >> 20, runs.display()))
+            .next(format!("df -h {}", files::quoted(&runs))));
+    }
+    if let Some(available) = crate::host::available_memory() {
+        let held = |seen: record::Seen| Held { most: seen.facts.memory_mib, now: seen.usage.memory >> 20 };
+        let running: Vec<Held> = record::seen(&runs).into_iter().map(held).collect();
+        room::check(host.memory >> 20, available >> 20, &running, plan.limits.memory)?;
+    }
+    let project = plan.mounts.first().map_or(Path::new("/"), |m| &m.host);
+    let program = plan.argv.first().cloned().unwrap_or_default();
+    Record::create(&runs, &record::facts(project, &program, plan.limits.memory))
+}
+
+/// How a session ended, in words.
+fn how(outcome: &Result<Exit>) -> String {
+    match outcome {
+        Ok(Exit::Code(code)) => format!("exited with {code}"),
+        Ok(Exit::Signal(number)) => format!("killed by signal {number}"),
+        Err(e) => [&e.what].into_iter().chain(e.because.first()).cloned().collect::<Vec<_>>().join(": "),
+    }
+}
+
+/// What a session is about.
+struct About<'a> {
+    host: &'a Host,
+    plan: &'a Plan,
+    launch: &'a Launch,
+    dir: &'a Path,
+    denials: Denials,
+    ports: Ports,
+    notes: &'a Notes,
 }
 
 /// Starts the machine and talks to it. `slot` holds whatever runs.
 async fn session(
-    host: &Host,
-    plan: &Plan,
-    launch: &Launch,
-    dir: &Path,
+    about: About<'_>,
     mut events: mpsc::UnboundedReceiver<Event>,
-    denials: Denials,
     slot: &mut Option<Machine>,
 ) -> Result<Exit> {
+    let About { host, plan, launch, dir, denials, ports, notes } = about;
     let wire = tokio::select! {
         wire = Machine::start(plan, launch, dir, slot) => wire?,
         signal = signals::deadly(&mut events) => return Ok(Exit::Signal(signal as i32)),
     };
     profile::mark("the guest says hello");
     match slot {
-        Some(machine) => converse::run(host, plan, machine, wire, events, denials).await,
+        Some(machine) => {
+            let house = House::new(dir, machine.pids(), ports, notes.clone());
+            converse::run(host, plan, machine, wire, events, denials, house).await
+        }
         None => Err(converse::lost("it was not started")),
     }
 }
@@ -91,7 +152,7 @@ fn explain(mut failure: Failure, machine: Option<&mut Machine>, dir: &Path) -> F
     }
     failure.because.extend(machine.map(Machine::ended).unwrap_or_default());
     for log in ["share.log", "machine.log", "console.log"] {
-        let text = std::fs::read(dir.join(log)).unwrap_or_default();
+        let text = ended::tail(&dir.join(log), LOG_SHOWN).unwrap_or_default();
         for line in tail(&String::from_utf8_lossy(&text)) {
             failure = failure.because(format!("{log}: {}", line.escape_debug()));
         }

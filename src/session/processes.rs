@@ -3,14 +3,14 @@
 use super::child::{self, Handles, Running};
 use super::converse;
 use super::machine::Machine;
+use super::socket;
 use super::template::{self, Copy, Template};
 use crate::engine::launch::{FIRST_FD, Qemu, Warm};
 use crate::engine::qemu::SHARE_SOCKET;
 use crate::error::{Context, Result};
 use crate::plan::Plan;
 use crate::profile;
-use std::fs::File;
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::AsFd;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::process::Stdio;
@@ -95,6 +95,11 @@ impl Processes {
         Ok((Processes { machine, share }, Reach { wire, ready: Some(ready) }))
     }
 
+    /// Their numbers.
+    pub(super) fn pids(&self) -> Vec<u32> {
+        std::iter::once(&self.machine).chain(&self.share).map(Running::pid).collect()
+    }
+
     /// The process that should not have ended and has.
     pub(super) fn gone(&mut self) -> Option<&'static str> {
         match (self.machine.is_gone(), self.share.as_mut().is_some_and(Running::is_gone)) {
@@ -123,13 +128,7 @@ impl Drop for Processes {
 
 /// The share listens before its server runs and before the machine connects: nobody waits for a socket to appear.
 fn listen(dir: &Path) -> Result<UnixListener> {
-    let what = || "cannot offer the share";
-    let opened = File::open(dir).what(what)?;
-    // A path through the descriptor, because a socket's own path may have 107 bytes only.
-    let path = format!("/proc/self/fd/{}/{SHARE_SOCKET}", opened.as_raw_fd());
-    // There when a copy was tried before in this session.
-    let _ = std::fs::remove_file(dir.join(SHARE_SOCKET));
-    UnixListener::bind(path).what(what)
+    socket::listen(dir, SHARE_SOCKET)
 }
 
 /// The machine takes longer to start, so this comes behind it.

@@ -1,8 +1,12 @@
-//! One private directory per running session: what it is, its logs, its socket. Its lock says that it lives.
+//! One private directory per running session: what it is, its logs, its sockets. Its lock says that it lives.
 
+use super::ended;
+use super::usage::{self, Peak, Usage};
 use crate::error::{Context, Result};
 use crate::files;
+use crate::plan::ports::Forward;
 use serde::{Deserialize, Serialize};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -11,6 +15,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 pub struct Facts {
     /// Version of this record.
     pub version: u32,
+    /// The session's name: that of its directory.
+    #[serde(default)]
+    pub id: String,
     /// The process that runs the session.
     pub pid: u32,
     /// When it started, in seconds since 1970.
@@ -19,11 +26,50 @@ pub struct Facts {
     pub project: PathBuf,
     /// The command in the guest, without its arguments: these may be private.
     pub program: String,
+    /// What its machine's memory may grow to, in MiB.
+    #[serde(default)]
+    pub memory_mib: u64,
 }
+
+/// What changes while a session runs, kept beside its record by the session itself.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Live {
+    /// The processes that its machine consists of.
+    pub pids: Vec<u32>,
+    /// The most that it took so far.
+    pub peak: Peak,
+    /// Ports of this machine that lead into the guest.
+    pub forwards: Vec<Forward>,
+    /// Whether its own disk was stopped from growing, because the host's is nearly full.
+    pub disk_full: bool,
+}
+
+/// A session that runs, as others see it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Seen {
+    /// What it is.
+    #[serde(flatten)]
+    pub facts: Facts,
+    /// What it takes now.
+    #[serde(flatten)]
+    pub usage: Usage,
+    /// The most that it took.
+    pub peak: Peak,
+    /// Ports of this machine that lead into the guest.
+    pub forwards: Vec<Forward>,
+    /// Whether its own disk may not grow now.
+    pub disk_full: bool,
+}
+
+/// Held while a session lives.
+pub(super) const LOCK: &str = "lock";
+const RECORD: &str = "record.json";
+const LIVE: &str = "live.json";
 
 /// A session of this process. Its directory goes when it is dropped.
 pub(crate) struct Record {
     dir: PathBuf,
+    facts: Facts,
     _lock: files::Lock,
 }
 
@@ -32,30 +78,73 @@ impl Record {
     pub(crate) fn create(runs: &Path, facts: &Facts) -> Result<Record> {
         files::private_dir(runs)?;
         let what = || format!("cannot make a directory in {}", runs.display());
-        let dir = tempfile::Builder::new().prefix("").rand_bytes(8).tempdir_in(runs).what(what)?.keep();
-        let lock = files::lock(&dir.join("lock"))?;
-        let text = serde_json::to_vec(facts).what(|| "cannot write the session's record")?;
-        files::write_atomic(&dir.join("record.json"), &text, 0o600)?;
-        Ok(Record { dir, _lock: lock })
+        let private = std::fs::Permissions::from_mode(0o700);
+        let dir =
+            tempfile::Builder::new().prefix("").rand_bytes(8).permissions(private).tempdir_in(runs).what(what)?.keep();
+        let id = dir.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let facts = Facts { id, ..facts.clone() };
+        let made = files::lock(&dir.join(LOCK)).and_then(|lock| {
+            let text = serde_json::to_vec(&facts).what(|| "cannot write the session's record")?;
+            files::write_atomic(&dir.join(RECORD), &text, 0o600).map(|()| lock)
+        });
+        match made {
+            Ok(lock) => Ok(Record { dir, facts, _lock: lock }),
+            Err(e) => {
+                let _ = std::fs::remove_dir_all(&dir);
+                Err(e)
+            }
+        }
     }
 
     /// The session's private directory.
     pub(crate) fn dir(&self) -> &Path {
         &self.dir
     }
+
+    /// The session's name.
+    #[cfg(test)]
+    pub(crate) fn id(&self) -> &str {
+        &self.facts.id
+    }
+
+    /// The session is over: what it was and its logs are kept for a while.
+    pub(crate) fn keep(self, how: String) {
+        let peak = live(&self.dir).peak;
+        ended::keep(&self.dir, &ended::Ended { facts: self.facts.clone(), at: now(), how, peak });
+    }
 }
 
 impl Drop for Record {
+    /// The lock goes last, or others would take what is left for a crashed session's.
     fn drop(&mut self) {
+        for entry in std::fs::read_dir(&self.dir).into_iter().flatten().flatten().filter(|e| e.file_name() != LOCK) {
+            let _ = std::fs::remove_file(entry.path());
+        }
         let _ = std::fs::remove_dir_all(&self.dir);
     }
 }
 
+/// Writes what has changed. A reader sees the old or the new, and a crash of the host loses it with the session.
+pub(super) fn write_live(dir: &Path, live: &Live) -> std::io::Result<()> {
+    let aside = dir.join("live.new");
+    std::fs::write(&aside, serde_json::to_vec(live)?)?;
+    std::fs::rename(aside, dir.join(LIVE))
+}
+
+fn live(dir: &Path) -> Live {
+    std::fs::read(dir.join(LIVE)).ok().and_then(|text| serde_json::from_slice(&text).ok()).unwrap_or_default()
+}
+
+/// Seconds since 1970.
+fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs())
+}
+
 /// The facts of a new session of this process.
-pub(crate) fn facts(project: &Path, program: &std::ffi::OsStr) -> Facts {
-    let started = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs());
+pub(crate) fn facts(project: &Path, program: &std::ffi::OsStr, memory_mib: u64) -> Facts {
     let program = program.to_string_lossy().into_owned();
-    Facts { version: 1, pid: std::process::id(), started, project: project.to_path_buf(), program }
+    let (id, pid) = (String::new(), std::process::id());
+    Facts { version: 1, id, pid, started: now(), project: project.to_path_buf(), program, memory_mib }
 }
 
 /// What is left of sessions: those that live, and the directories of those that crashed.
@@ -63,19 +152,35 @@ pub fn survey(runs: &Path) -> (Vec<Facts>, Vec<PathBuf>) {
     let (mut alive, mut dead) = (Vec::new(), Vec::new());
     for entry in std::fs::read_dir(runs).into_iter().flatten().flatten() {
         let dir = entry.path();
-        match files::try_lock(&dir.join("lock")) {
-            Ok(None) => alive.extend(read(&dir)),
-            // A directory without a lock is one that is being made this moment, unless it is old.
-            Ok(Some(_)) if dir.join("record.json").exists() || is_old(&dir) => dead.push(dir),
-            _ => {}
+        match files::is_locked(&dir.join(LOCK)) {
+            true => alive.extend(read(&dir)),
+            // One without a record is being made or removed this moment, unless it is old.
+            false if dir.join(RECORD).exists() || is_old(&dir) => dead.push(dir),
+            false => {}
         }
     }
     alive.sort_by_key(|f| f.started);
     (alive, dead)
 }
 
+/// The sessions that run, with what they take.
+pub fn seen(runs: &Path) -> Vec<Seen> {
+    survey(runs).0.into_iter().map(|facts| see(runs, facts)).collect()
+}
+
+/// What `facts`' session takes now.
+pub fn see(runs: &Path, facts: Facts) -> Seen {
+    let live = live(&runs.join(&facts.id));
+    let usage = usage::of(&live.pids);
+    let mut peak = live.peak;
+    peak.memory = peak.memory.max(usage.memory);
+    Seen { facts, usage, peak, forwards: live.forwards, disk_full: live.disk_full }
+}
+
+/// What the record in `dir` says; its name is the directory's, whatever stands in it.
 fn read(dir: &Path) -> Option<Facts> {
-    serde_json::from_slice(&std::fs::read(dir.join("record.json")).ok()?).ok()
+    let facts: Facts = serde_json::from_slice(&std::fs::read(dir.join(RECORD)).ok()?).ok()?;
+    Some(Facts { id: dir.file_name()?.to_string_lossy().into_owned(), ..facts })
 }
 
 fn is_old(dir: &Path) -> bool {
@@ -83,10 +188,18 @@ fn is_old(dir: &Path) -> bool {
     age.is_some_and(|a| a.as_secs() > 60)
 }
 
-/// Removes what crashed sessions left; says how many there were.
+/// Removes what crashed sessions left, but for their logs; says how many there were.
 pub fn prune(runs: &Path) -> usize {
     let (_, dead) = survey(runs);
-    dead.iter().filter(|dir| std::fs::remove_dir_all(dir).is_ok()).count()
+    dead.iter().filter(|dir| bury(dir)).count()
+}
+
+fn bury(dir: &Path) -> bool {
+    if let Some(facts) = read(dir) {
+        let how = "vmclaude itself was killed or crashed".to_owned();
+        ended::keep(dir, &ended::Ended { facts, at: now(), how, peak: live(dir).peak });
+    }
+    !dir.exists() || std::fs::remove_dir_all(dir).is_ok()
 }
 
 #[cfg(test)]
@@ -97,16 +210,36 @@ mod tests {
     fn a_living_session_is_seen_and_a_dead_one_is_removed() {
         let state = tempfile::tempdir().expect("dir");
         let runs = state.path().join("run");
-        let facts = facts(Path::new("/p"), std::ffi::OsStr::new("claude"));
+        let facts = facts(Path::new("/p"), std::ffi::OsStr::new("claude"), 512);
         let living = Record::create(&runs, &facts).expect("record");
         let crashed = Record::create(&runs, &facts).expect("record");
         let left = crashed.dir().to_path_buf();
+        std::fs::write(left.join("console.log"), "last words").expect("write");
         // What a crash leaves: the directory, and a lock that nobody holds.
         let copy = runs.join("crashed");
         std::fs::rename(&left, &copy).expect("rename");
         drop(crashed);
-        assert_eq!(survey(&runs), (vec![facts], vec![copy.clone()]));
+        assert_eq!(survey(&runs), (vec![Facts { id: living.id().into(), ..facts }], vec![copy.clone()]));
         assert_eq!(prune(&runs), 1);
         assert!(!copy.exists() && living.dir().exists());
+        let ended = ended::all(&runs);
+        assert_eq!((ended.len(), ended[0].facts.id.as_str()), (1, "crashed"), "{ended:?}");
+        assert_eq!(ended::logs(&ended::dir(&runs, "crashed")), [("console.log".to_owned(), b"last words".to_vec())]);
+    }
+
+    #[test]
+    fn what_a_session_takes_is_seen_by_others() {
+        let state = tempfile::tempdir().expect("dir");
+        let runs = state.path().join("run");
+        let record = Record::create(&runs, &facts(Path::new("/p"), "sh".as_ref(), 512)).expect("record");
+        let peak = Peak { cpu_percent: 7, memory: 1 << 40 };
+        let forwards = vec!["8080:80".parse().expect("a forward")];
+        let live = Live { pids: vec![std::process::id()], peak, forwards: forwards.clone(), disk_full: true };
+        write_live(record.dir(), &live).expect("written");
+        let seen = seen(&runs);
+        assert_eq!((seen.len(), seen[0].peak, &seen[0].forwards), (1, peak, &forwards));
+        assert!(seen[0].disk_full);
+        let json = serde_json::to_value(&seen[0]).expect("JSON");
+        assert!(json["cpu_ms"].is_u64() && json["pid"].is_u64() && json["forwards"][0]["guest"] == 80, "{json}");
     }
 }

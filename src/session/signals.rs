@@ -20,6 +20,8 @@ pub(crate) enum Event {
     Continued,
     /// A process of ours ended.
     Child,
+    /// Somebody wants the session to end.
+    Stop,
 }
 
 /// Which signals are listened to.
@@ -42,8 +44,8 @@ const SI_USER: i32 = if cfg!(target_os = "macos") { 0x10001 } else { 0 };
 /// Where the handler writes: the number, and whether the kernel sent it.
 static TOLD: AtomicI32 = AtomicI32::new(-1);
 
-/// Starts listening. Signals that were ignored when we were started stay ignored, as `nohup` wants it.
-pub(crate) fn listen() -> Result<mpsc::UnboundedReceiver<Event>> {
+/// Starts listening; others may tell events too. Signals that were ignored when we were started stay ignored, as `nohup` wants it.
+pub(crate) fn listen() -> Result<(mpsc::UnboundedSender<Event>, mpsc::UnboundedReceiver<Event>)> {
     let what = || "cannot listen to signals";
     let (near, far) = tokio::net::UnixStream::pair().what(what)?;
     let far = far.into_std().what(what)?;
@@ -54,8 +56,8 @@ pub(crate) fn listen() -> Result<mpsc::UnboundedReceiver<Event>> {
         unsafe { sigaction(number, &action) }.what(what)?;
     }
     let (send, receive) = mpsc::unbounded_channel();
-    tokio::spawn(pass(near, send));
-    Ok(receive)
+    tokio::spawn(pass(near, send.clone()));
+    Ok((send, receive))
 }
 
 /// The handler.
@@ -92,6 +94,7 @@ pub(crate) async fn deadly(events: &mut mpsc::UnboundedReceiver<Event>) -> Signa
         match events.recv().await {
             Some(Event::Pass(Signal::SIGTSTP, _)) => super::tty::stop_ourselves(),
             Some(Event::Pass(signal, _)) => return signal,
+            Some(Event::Stop) => return Signal::SIGTERM,
             Some(_) => {}
             None => std::future::pending().await,
         }

@@ -19,7 +19,7 @@ use vmclaude_init::wire::mux::{Stream, Wire};
 use vmclaude_init::wire::proto::{self, Open, Reach, Stdio, ToGuest, ToHost, WinSize};
 
 /// How long a command has to end by itself after its terminal is gone.
-const FAREWELL: Duration = Duration::from_secs(2);
+pub(super) const FAREWELL: Duration = Duration::from_secs(2);
 
 /// Everything of a conversation that its events change.
 pub(super) struct Talk {
@@ -34,8 +34,9 @@ pub(super) struct Talk {
     /// Lets the terminal's output flow when it is dropped: once our terminal is as the guest's is.
     hold: Option<oneshot::Sender<()>>,
     started: bool,
-    /// When the session ends whatever the guest does, because its terminal is gone.
-    deadline: Option<Instant>,
+    /// When the session ends whatever the guest does, because its terminal is gone or somebody stopped it; and by which
+    /// signal then.
+    deadline: Option<(Instant, Signal)>,
 }
 
 impl Talk {
@@ -148,7 +149,7 @@ impl Talk {
                 tracing::info!(line, "guest");
                 Ok(())
             }
-            ToHost::Exit(_) | ToHost::Failed(_) => Ok(()),
+            ToHost::Exit(_) | ToHost::Failed(_) | ToHost::OutOfMemory(_) => Ok(()),
         }
     }
 
@@ -168,26 +169,43 @@ impl Talk {
     /// A signal of ours: passed on, or our own end when there is no command yet.
     pub(super) async fn react(&mut self, event: Event) -> Result<Option<Exit>> {
         match event {
+            Event::Stop if !self.started => Ok(Some(Exit::Signal(Signal::SIGTERM as i32))),
             Event::Pass(signal, _) if !self.started && signal != Signal::SIGTSTP => {
                 Ok(Some(Exit::Signal(signal as i32)))
             }
             Event::Pass(signal, from_terminal) => {
                 if signal == Signal::SIGHUP && self.terminal.as_ref().is_some_and(tty::is_gone) {
-                    self.deadline.get_or_insert(Instant::now() + FAREWELL);
+                    self.deadline.get_or_insert((Instant::now() + FAREWELL, signal));
                 }
                 let reach = self.reach(signal, from_terminal);
                 self.send(&ToGuest::Signal(signals::named(signal), reach)).await.map(|()| None)
             }
+            Event::Stop => self.stop().await.map(|()| None),
             Event::Resized => self.resize().await.map(|()| None),
             Event::Continued => self.resume().await.map(|()| None),
             Event::Child => Ok(None),
         }
     }
 
-    /// Waits until a command whose terminal is gone has had its time; for ever while the terminal is there.
-    pub(super) async fn hung_up(&self) {
+    /// Asks the command to end: first so that it may do it in its own way, and when asked again as a terminal does that goes
+    /// away, because shells do not hear the other, and stopped jobs hear none.
+    async fn stop(&mut self) -> Result<()> {
+        if self.deadline.is_none() {
+            self.deadline = Some((Instant::now() + 2 * FAREWELL, Signal::SIGTERM));
+            return self.send(&ToGuest::Signal(signals::named(Signal::SIGTERM), Reach::Process)).await;
+        }
+        self.send(&ToGuest::Signal(signals::named(Signal::SIGHUP), Reach::Group)).await?;
+        self.send(&ToGuest::Signal(signals::named(Signal::SIGCONT), Reach::Group)).await
+    }
+
+    /// Waits until a command that should end has had its time, and says by which signal the session then ends; for ever
+    /// while nobody wants it to end.
+    pub(super) async fn hung_up(&self) -> Signal {
         match self.deadline {
-            Some(deadline) => tokio::time::sleep_until(deadline).await,
+            Some((deadline, signal)) => {
+                tokio::time::sleep_until(deadline).await;
+                signal
+            }
             None => std::future::pending().await,
         }
     }

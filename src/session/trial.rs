@@ -71,7 +71,7 @@ fn about(qemu: &Path) -> String {
 fn boot(host: &Host, qemu: &Path, files: &Files) -> Result<std::result::Result<(), String>> {
     let machine = Machine { qemu: qemu.to_path_buf(), accel: Accel::Kvm, cores: 1, files: files.clone() };
     let program = qemu::program(&machine, &Limits { cpus: Some(1), memory: 512 }, Life::Trial);
-    let record = Record::create(&host.dirs.runs(), &record::facts(Path::new("/"), "trial".as_ref()))?;
+    let record = Record::create(&host.dirs.runs(), &record::facts(Path::new("/"), "trial".as_ref(), 512))?;
     let (mut near, far) = UnixStream::pair().what(|| "cannot make the wire")?;
     let handles = Handles { wire: Some(far.as_fd()), ..Handles::of(record.dir()) };
     let mut running = child::start(&program, &handles, "machine.log", Stdio::null())?;

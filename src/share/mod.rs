@@ -133,6 +133,7 @@ mod tests {
             limits: Limits { cpus: None, memory: 1 << 30 },
             network: crate::plan::Network::default(),
             setup: crate::plan::Setup::default(),
+            ports: Vec::new(),
         }
     }
 

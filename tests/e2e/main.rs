@@ -9,6 +9,7 @@ mod dry_run;
 mod exits;
 mod network;
 mod routing;
+mod sessions;
 mod share;
 mod signals;
 mod streams;

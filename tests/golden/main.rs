@@ -38,6 +38,7 @@ fn plan() -> Plan {
         env: [("ANTHROPIC_API_KEY", "a secret"), ("TERM", "xterm")].map(|(k, v)| (k.into(), v.into())).to_vec(),
         user: User { uid: 1001, gid: 100 },
         limits: Limits { cpus: None, memory: 4096 },
+        ports: vec!["5173".parse().expect("a port"), "8080:80".parse().expect("ports")],
         network: Network { allow_hosts: vec!["127.0.0.1:8080".parse().expect("an address")], ..Network::default() },
         setup: setup(None),
     }
@@ -73,6 +74,7 @@ fn a_dry_run_without_kvm_or_directories() {
     let mut plan = plan();
     plan.mounts.clear();
     plan.links.clear();
+    plan.ports.clear();
     plan.network.allow_hosts.clear();
     plan.limits = Limits { cpus: Some(3), memory: 512 };
     golden("dry-run-tcg.txt", &report::plan::text(&plan, &launch(&plan, Accel::Tcg)));

@@ -2,6 +2,7 @@
 //! control works as it does under a shell.
 
 use crate::sys::{set_controlling, set_size};
+use nix::fcntl::OFlag;
 use nix::sys::signal::{SigHandler, Signal, signal};
 use nix::sys::stat::{Mode, umask};
 use nix::unistd::{Gid, Pid, Uid};
@@ -97,7 +98,7 @@ fn endpoint(
     match (kind, terminal) {
         (proto::Stdio::Terminal, Some(terminal)) => Ok((terminal.try_clone_to_owned()?.into(), None)),
         (proto::Stdio::Pipe, _) => {
-            let (read, write) = nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC)?;
+            let (read, write) = nix::unistd::pipe2(OFlag::O_CLOEXEC)?;
             let (theirs, ours) = if n == 0 { (read, write) } else { (write, read) };
             // So that the command may open /dev/stdout, as it may on the host.
             nix::unistd::fchown(&theirs, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)))?;
@@ -122,6 +123,10 @@ fn become_user(command: &mut Command, start: &Start, terminal: Option<i32>) {
             nix::unistd::tcsetpgrp(unsafe { BorrowedFd::borrow_raw(terminal) }, nix::unistd::getpid())?;
             // SAFETY: as above.
             unsafe { signal(Signal::SIGTTOU, SigHandler::SigDfl)? };
+        }
+        // We are spared when memory is short; the command is not. (Written while we are root, and without allocating.)
+        if let Ok(file) = nix::fcntl::open(c"/proc/self/oom_score_adj", OFlag::O_WRONLY, Mode::empty()) {
+            nix::unistd::write(file, b"0")?;
         }
         nix::sys::resource::setrlimit(nix::sys::resource::Resource::RLIMIT_NOFILE, 1 << 16, 1 << 19)?;
         umask(mask);

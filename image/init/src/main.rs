@@ -6,6 +6,7 @@ mod boot;
 mod command;
 mod keys;
 mod net;
+mod ports;
 mod power;
 mod proxy;
 mod relay;
@@ -51,6 +52,7 @@ fn run() -> std::io::Result<()> {
         }
         ForkResult::Child => {
             nix::sys::prctl::set_child_subreaper(true)?;
+            sys::spare_from_oom();
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
             if let Err(e) = runtime.block_on(session::serve(port, network)) {
                 sys::log(&format!("{e}"));

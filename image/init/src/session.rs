@@ -4,7 +4,7 @@ use crate::command::{self, NotStarted, Running};
 use crate::net::{self, Prepared};
 use crate::relay::{Async, Noticed, pump};
 use crate::sys::{self, Change};
-use crate::{keys, power, proxy, setup};
+use crate::{keys, ports, power, proxy, setup};
 use nix::sys::signal::{Signal, kill, killpg};
 use std::collections::HashMap;
 use std::fs::File;
@@ -93,6 +93,7 @@ async fn run(
         proto::send(to_host, &ToHost::Log(limits)).await?;
     }
     let streams = streams(wire, start).await?;
+    tokio::spawn(ports::serve(wire.clone()));
     let mut children = signal(SignalKind::child())?;
     let mut running = match command::start(start) {
         Ok(running) => running,
@@ -123,6 +124,10 @@ async fn run(
             frame = frames.recv() => obey(frame, &running)?,
         }
     };
+    let killed = sys::oom_kills();
+    if killed > 0 {
+        proto::send(to_host, &ToHost::OutOfMemory(killed)).await?;
+    }
     power::end_everybody();
     drop(running.held.take());
     while outputs.join_next().await.is_some() {}
@@ -239,6 +244,13 @@ fn obey(frame: Option<ToGuest>, running: &Running) -> io::Result<()> {
         Some(ToGuest::Resize(size)) => {
             if let Some(terminal) = &running.terminal {
                 crate::sys::set_size(terminal, size)?;
+            }
+            Ok(())
+        }
+        Some(ToGuest::Clock(seconds, nanos)) => setup::set_clock(seconds, nanos),
+        Some(ToGuest::DiskFull(full)) => {
+            if let Err(e) = setup::hold_disk(full) {
+                sys::log(&format!("the disk: {e}"));
             }
             Ok(())
         }

@@ -39,8 +39,7 @@ pub(crate) fn prepare() -> io::Result<()> {
 /// many copies, and nothing may draw the random numbers that the others draw.
 pub(crate) fn apply(start: &Start) -> io::Result<()> {
     reseed(&start.seed)?;
-    let (seconds, nanos) = start.now;
-    clock_settime(ClockId::CLOCK_REALTIME, TimeSpec::new(seconds as _, i64::from(nanos)))?;
+    set_clock(start.now.0, start.now.1)?;
     if start.user != USUAL {
         add_user(start.user)?;
     }
@@ -56,6 +55,20 @@ pub(crate) fn apply(start: &Start) -> io::Result<()> {
         seed(path(file), bytes, start.user).map_err(|e| at("cannot make", path(file), e))?;
     }
     Ok(())
+}
+
+/// Sets the clock: seconds and nanoseconds since 1970.
+pub(crate) fn set_clock(seconds: u64, nanos: u32) -> io::Result<()> {
+    Ok(clock_settime(ClockId::CLOCK_REALTIME, TimeSpec::new(seconds as _, i64::from(nanos)))?)
+}
+
+/// Lets our own disk grow no more, or again. Everything that is free becomes a reserve that nobody may use, so whoever
+/// writes more is told that there is no space left, as on a full disk.
+pub(crate) fn hold_disk(full: bool) -> io::Result<()> {
+    const RESERVED: &str = "/sys/fs/ext4/vdc/reserved_clusters";
+    let scratch = nix::sys::statvfs::statvfs("/")?;
+    let clusters = if full { scratch.blocks().saturating_sub(1) } else { 0 };
+    std::fs::write(RESERVED, clusters.to_string()).map_err(|e| at("cannot write", Path::new(RESERVED), e))
 }
 
 /// Unmounts the share, so that everything written through a mapping is on the host.

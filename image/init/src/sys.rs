@@ -11,6 +11,17 @@ pub(crate) fn log(line: &str) {
     let _ = std::fs::write("/dev/kmsg", format!("<3>vmclaude-init: {line}"));
 }
 
+/// The kernel takes somebody else when memory is short: without us the machine would be lost.
+pub(crate) fn spare_from_oom() {
+    let _ = std::fs::write("/proc/self/oom_score_adj", "-1000");
+}
+
+/// How many processes the kernel has killed for want of memory.
+pub(crate) fn oom_kills() -> u32 {
+    let text = std::fs::read_to_string("/proc/vmstat").unwrap_or_default();
+    text.lines().find_map(|l| l.strip_prefix("oom_kill ")?.parse().ok()).unwrap_or(0)
+}
+
 /// Creates a directory with its parents.
 pub(crate) fn make_dir(path: &Path) -> io::Result<()> {
     std::fs::create_dir_all(path).map_err(|e| at("cannot create", path, e))

@@ -88,7 +88,8 @@ fn yield_to_others() {
 
 fn save(host: &Host, order: &Order, path: &Path) -> Result<()> {
     let what = || "cannot save a machine";
-    let record = Record::create(&host.dirs.runs(), &record::facts(Path::new("/"), "template".as_ref()))?;
+    let record =
+        Record::create(&host.dirs.runs(), &record::facts(Path::new("/"), "template".as_ref(), order.limits.memory))?;
     let memory = scratch::memory(order.limits.memory)?;
     let disk = scratch::copy(&order.machine.files.scratch, record.dir())?;
     let (control, far_control) = UnixStream::pair().what(what)?;

@@ -64,6 +64,9 @@ pub enum Open {
     Agent,
     /// HTTP/1.1 for Anthropic's API without a key, which the host adds; opened by the guest.
     Api,
+    /// A connection to a port on the guest's loopback; opened by the host, answered by one [`Dialled`] frame, then raw
+    /// bytes.
+    Forward(u16),
 }
 
 /// Where a guest's connection wants to go.
@@ -103,6 +106,10 @@ pub enum ToGuest {
     Resize(WinSize),
     /// The host has everything and knows the end: power off.
     ExitAck,
+    /// The time, when the guest's clock cannot have kept it: seconds and nanoseconds since 1970.
+    Clock(u64, u32),
+    /// Whether the guest's own disk may grow no more, for want of room on the host's.
+    DiskFull(bool),
 }
 
 /// Whom a signal reaches.
@@ -131,6 +138,8 @@ pub enum ToHost {
     Failed(String),
     /// A line for the session's log.
     Log(String),
+    /// So many processes were killed for want of memory. Sent before the end.
+    OutOfMemory(u32),
 }
 
 /// Everything that the guest needs to know to run one command.

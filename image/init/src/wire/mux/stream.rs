@@ -133,7 +133,7 @@ impl Stream {
 /// Bytes that may be under way on such a stream. Connections get less: there can be a thousand of them.
 fn window(open: &Open) -> usize {
     match open {
-        Open::Dial(_) => 128 << 10,
+        Open::Dial(_) | Open::Forward(_) => 128 << 10,
         _ => 256 << 10,
     }
 }

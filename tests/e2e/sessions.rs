@@ -1,0 +1,267 @@
+//! Sessions from outside: listed, stopped, read and reached while they run, and remembered when they are over.
+
+use crate::support::{Done, Limited, Who, World, leaks, until};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use std::fs;
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
+
+fn session(world: &World, words: &[&str]) -> Done {
+    world.vmclaude(&[&["session"][..], words].concat()).done()
+}
+
+fn json(world: &World) -> serde_json::Value {
+    let done = session(world, &["list", "--json"]);
+    serde_json::from_slice(&done.out).unwrap_or_else(|e| panic!("{e}: {done:?}"))
+}
+
+#[track_caller]
+fn id(world: &World, n: usize) -> String {
+    json(world)["sessions"][n]["id"].as_str().expect("a session").to_owned()
+}
+
+#[test]
+fn two_in_one_project_are_listed_stopped_and_remembered() {
+    for who in Who::all() {
+        let world = World::new(*who);
+        let mut deaf = world.start("trap '' TERM HUP; touch ready; while :; do sleep 0.1; done");
+        let first = id(&world, 0);
+        let mut polite = world
+            .start("trap 'exit 7' TERM; echo hello > /dev/kmsg 2>/dev/null; touch ready; while :; do sleep 0.1; done");
+        let listed = until("it is weighed", || {
+            let all = json(&world);
+            let weighed = all["sessions"].as_array()?.iter().all(|s| s["memory"].as_u64() > Some(20 << 20));
+            (weighed && all["sessions"].as_array()?.len() == 2).then_some(all)
+        });
+        let project = world.path("p").canonicalize().expect("real").display().to_string();
+        for s in listed["sessions"].as_array().expect("a list") {
+            assert_eq!((s["project"].as_str(), s["program"].as_str()), (Some(project.as_str()), Some("bash")), "{s}");
+            assert!(s["cpu_ms"].as_u64() > Some(100) && s["peak"]["memory"].as_u64() >= s["memory"].as_u64(), "{s}");
+            let run = world.state().join("run").join(s["id"].as_str().expect("an id"));
+            let mode = std::os::unix::fs::MetadataExt::mode(&fs::metadata(&run).expect("its directory"));
+            assert_eq!(mode & 0o777, 0o700);
+        }
+        let text = session(&world, &["list"]).out();
+        assert!(text.contains(&first) && text.contains("MiB"), "{text}");
+        let status = world.vmclaude(&["status"]).done().out();
+        assert!(status.contains(&first), "{status}");
+        // Neither is meant more than the other.
+        let which = session(&world, &["stop"]);
+        which.assert_failure(64, &["2 sessions could be meant", &first]);
+        let second = id(&world, 1);
+        assert_eq!(session(&world, &["stop", &second]).code(), Some(0));
+        assert_eq!(polite.end().code(), Some(7), "it heard TERM");
+        // The other one hears nothing, and is the only one now.
+        assert_eq!(session(&world, &["stop"]).code(), Some(0));
+        assert_eq!(deaf.end().end(), (None, Some(Signal::SIGTERM as i32)));
+        world.assert_clean();
+        let ended = json(&world)["ended"].clone();
+        let how: Vec<_> = ended.as_array().expect("a list").iter().map(|e| e["how"].as_str().expect("text")).collect();
+        assert_eq!(how, ["exited with 7", "killed by signal 15"], "{ended}");
+        assert!(ended[0]["peak"]["memory"].as_u64() > Some(20 << 20), "{ended}");
+        let logs = session(&world, &["logs", &second]);
+        assert!(logs.code() == Some(0) && logs.err().contains("exited with 7"), "{logs:?}");
+        session(&world, &["logs", "nonsense"]).assert_failure(64, &["there is no session nonsense"]);
+        session(&world, &["stop", &second]).assert_failure(64, &["there is no session", "vmclaude session list"]);
+    }
+}
+
+#[test]
+fn one_that_was_stopped_or_killed_is_ended_and_cleaned_up() {
+    let world = World::new(Who::nth(1));
+    let mut frozen = world.start("touch ready; sleep 600");
+    frozen.signal(Signal::SIGSTOP);
+    assert_eq!(session(&world, &["stop"]).code(), Some(0), "by force");
+    assert_eq!(frozen.end().end(), (None, Some(9)));
+    until("its processes are gone", || leaks::processes(&world).is_empty().then_some(()));
+    world.assert_clean();
+    let mut killed = world.start("touch ready; sleep 600");
+    killed.signal(Signal::SIGKILL);
+    killed.end();
+    until("its processes are gone", || leaks::processes(&world).is_empty().then_some(()));
+    assert_eq!(fs::read_dir(world.state().join("run")).expect("list").count(), 1, "that is what a crash leaves");
+    // Every run removes it, and so does prune; its logs are remembered.
+    let pruned = world.vmclaude(&["prune"]).done();
+    assert!(pruned.err().contains("a crashed session"), "{pruned:?}");
+    world.assert_clean();
+    assert!(session(&world, &["logs"]).err().contains("was killed or crashed"));
+}
+
+/// Serves one word for each connection.
+const SERVER: &str = "touch ready; exec python3 -c '
+import socket
+server = socket.create_server((\"127.0.0.1\", 5173))
+while True:
+    there, _ = server.accept()
+    line = there.makefile().readline()
+    there.sendall(b\"the guest heard \" + line.encode())
+    there.close()
+'";
+
+fn say(port: u16, word: &str) -> std::io::Result<String> {
+    let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
+    stream.set_read_timeout(Some(std::time::Duration::from_secs(20)))?;
+    writeln!(stream, "{word}")?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    Ok(answer)
+}
+
+fn free_port() -> u16 {
+    TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|l| l.local_addr()).expect("a port").port()
+}
+
+#[test]
+fn a_port_of_the_guest_is_reached_here_and_only_while_it_runs() {
+    let world = World::new(Who::nth(1));
+    let (port, configured, taken) =
+        (free_port(), free_port(), TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port"));
+    world.configure(&format!("[ports]\nforward = [\"{configured}:5173\"]\n"));
+    let live = world.start(SERVER);
+    let both = format!("{port}:5173");
+    let done = session(&world, &["forward", &both]);
+    assert_eq!(done.code(), Some(0), "{done:?}");
+    let answer = until("the server listens", || say(port, "one").ok().filter(|a| !a.is_empty()));
+    assert_eq!(answer, "the guest heard one\n");
+    assert_eq!(say(configured, "two").expect("connected"), "the guest heard two\n");
+    // Twenty at once.
+    let many: Vec<_> = (0..20).map(|n| std::thread::spawn(move || say(port, &n.to_string()))).collect();
+    for (n, one) in many.into_iter().enumerate() {
+        assert_eq!(one.join().expect("joins").expect("connected"), format!("the guest heard {n}\n"));
+    }
+    // On the loopback only.
+    let listens = fs::read_to_string("/proc/net/tcp").expect("tcp");
+    let here = format!("0100007F:{port:04X} 00000000:0000 0A");
+    assert!(listens.contains(&here) && !listens.contains(&format!("00000000:{port:04X} ")), "{listens}");
+    let shown = json(&world)["sessions"][0]["forwards"].clone();
+    assert!(shown.as_array().expect("a list").iter().any(|f| f["host"] == port && f["guest"] == 5173), "{shown}");
+    assert!(world.vmclaude(&["status"]).done().out().contains(&format!("127.0.0.1:{port} -> 5173")));
+    // Nobody listens there in the guest: as here, the connection fails, and the session goes on.
+    let nobody = free_port();
+    assert_eq!(session(&world, &["forward", &format!("{nobody}:9")]).code(), Some(0));
+    assert!(say(nobody, "x").is_err());
+    let other = taken.local_addr().expect("an address").port().to_string();
+    session(&world, &["forward", &other])
+        .assert_failure(125, &["cannot forward port", "another program", "session forward"]);
+    session(&world, &["forward", &format!("{port}:99")]).assert_failure(125, &["leads to the guest's port 5173"]);
+    assert_eq!(session(&world, &["forward", "0"]).code(), Some(64));
+    // A second session cannot have the configured port, and runs without it.
+    assert_eq!(world.vm(&["true"]).done().code(), Some(0));
+    assert_eq!(say(port, "three").expect("connected"), "the guest heard three\n");
+    assert_eq!(session(&world, &["stop"]).code(), Some(0));
+    drop(live);
+    assert!(TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_err(), "it ended with the session");
+    world.assert_clean();
+}
+
+/// A QEMU that can be stopped without stopping its process: what a host does that goes to sleep.
+fn with_monitor(world: &World) -> std::path::PathBuf {
+    let socket = std::path::PathBuf::from(format!("/tmp/vmclaude-test-{}.sock", std::process::id()));
+    let qemu = format!("/usr/bin/qemu-system-{}", std::env::consts::ARCH);
+    let monitor =
+        format!("-chardev socket,id=test,server=on,wait=off,path={} -mon chardev=test,mode=control", socket.display());
+    world.program("opt/qemu", &format!("#!/bin/sh\nexec {qemu} \"$@\" {monitor}\n"));
+    world.configure(&format!("qemu = \"{}\"\n", world.path("opt/qemu").display()));
+    socket
+}
+
+fn command(socket: &std::path::Path, name: &str) {
+    let mut qemu = std::os::unix::net::UnixStream::connect(socket).expect("the monitor");
+    qemu.set_read_timeout(Some(std::time::Duration::from_secs(20))).expect("a limit");
+    for word in ["qmp_capabilities", name] {
+        writeln!(qemu, "{{\"execute\":\"{word}\"}}").expect("asked");
+    }
+    let mut answers = String::new();
+    let mut bytes = [0; 1024];
+    while answers.matches("\"return\"").count() < 2 {
+        let n = qemu.read(&mut bytes).expect("answered");
+        answers.push_str(&String::from_utf8_lossy(&bytes[..n]));
+    }
+}
+
+/// Prints the guest's seconds whenever the project has a file `ask`.
+const CLOCK: &str =
+    "touch ready; while :; do if rm ask 2>/dev/null; then date +%s.%N > t; mv t told; fi; sleep 0.05; done";
+
+fn lag(world: &World) -> f64 {
+    let _ = fs::remove_file(world.path("p/told"));
+    world.write("p/ask", "");
+    let told = until("it tells the time", || fs::read_to_string(world.path("p/told")).ok());
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("time").as_secs_f64();
+    now - told.trim().parse::<f64>().expect("seconds")
+}
+
+#[test]
+fn the_clock_is_right_after_a_sleep() {
+    let world = World::new(Who::nth(0));
+    let monitor = with_monitor(&world);
+    let mut live = world.start(CLOCK);
+    assert!(lag(&world) < 1.0, "at the start");
+    command(&monitor, "stop");
+    let slept = std::time::Instant::now();
+    until("some seconds have passed", || (slept.elapsed().as_secs_f64() > 4.0).then_some(()));
+    command(&monitor, "cont");
+    let late = lag(&world);
+    assert!(late > 3.0, "the guest must have slept for the test to mean anything: {late}");
+    // What a person does who comes back; without it, the host's own clocks tell, see the unit tests.
+    live.signal(Signal::SIGCONT);
+    until("the clock is right", || (lag(&world).abs() < 1.0).then_some(()));
+    // A process that is stopped is no machine that sleeps: its clock runs on.
+    let machine = leaks::processes(&world).into_iter().find(leaks::Process::is_machine).expect("it runs");
+    kill(Pid::from_raw(machine.pid), Signal::SIGSTOP).expect("stop");
+    let slept = std::time::Instant::now();
+    until("some seconds have passed", || (slept.elapsed().as_secs_f64() > 2.0).then_some(()));
+    kill(Pid::from_raw(machine.pid), Signal::SIGCONT).expect("continue");
+    until("the clock is right", || (lag(&world).abs() < 1.0).then_some(()));
+    live.signal(Signal::SIGTERM);
+    live.end();
+    let _ = fs::remove_file(monitor);
+    world.assert_clean();
+}
+
+/// Takes memory until the kernel says no.
+const GREEDY: &str = "exec tail /dev/zero";
+
+#[test]
+fn out_of_memory_is_said_with_what_to_type() {
+    let world = World::new(Who::nth(1));
+    let script = format!("sh -c '{GREEDY}'; echo $?; {GREEDY}");
+    let done = world.vm(&["sh", "-c", &script]).env("VMCLAUDE_MEMORY", "512M").done();
+    // The supervisor lives, and so does what went on after the first.
+    assert_eq!((done.end(), done.out().as_str()), ((None, Some(9)), "137\n"), "{done:?}");
+    let err = done.err();
+    assert!(err.contains("ran out of its 512 MiB") && err.contains("2 processes"), "{err}");
+    assert!(err.contains("VMCLAUDE_MEMORY=1024M"), "{err}");
+    world.assert_clean();
+}
+
+#[test]
+fn sessions_start_until_memory_could_run_out() {
+    let world = World::new(Who::nth(1));
+    let info = fs::read_to_string("/proc/meminfo").expect("meminfo");
+    let kib = info.lines().find_map(|l| l.strip_prefix("MemAvailable:")).expect("Linux").trim().trim_end_matches(" kB");
+    // What each may grow to; nothing of it is touched.
+    let each = format!("{}M", kib.parse::<u64>().expect("a number") / 1024 * 2 / 5);
+    let mut running = Vec::new();
+    let refused = (0..20).find_map(|_| {
+        let _ = fs::remove_file(world.path("p/ready"));
+        let mut live = world.vm(&["sh", "-c", "touch ready; sleep 600"]).env("VMCLAUDE_MEMORY", &each).live();
+        let started = until("it runs or is refused", || {
+            world.path("p/ready").exists().then_some(true).or_else(|| live.has_ended().then_some(false))
+        });
+        if started {
+            running.push(live);
+            return None;
+        }
+        Some(live.end())
+    });
+    let refused = refused.expect("some day it is enough");
+    refused.assert_failure(125, &["not enough memory for another", "may still grow by", "vmclaude session list"]);
+    assert!((1..5).contains(&running.len()), "{}", running.len());
+    assert_eq!(json(&world)["sessions"].as_array().expect("a list").len(), running.len());
+    assert_eq!(session(&world, &["stop", "--all"]).code(), Some(0));
+    running.iter_mut().for_each(|live| drop(live.end()));
+    world.assert_clean();
+    assert_eq!(world.in_vm(&["true"]).code(), Some(0), "there is room again");
+}
