@@ -88,7 +88,8 @@ fn place(host: &Host, settings: &Settings, project: &Project, root: &File) -> Re
     let meta = root.metadata().what(|| format!("cannot look at {}", project.root.display()))?;
     let identity = Some(Identity { dev: meta.dev(), ino: meta.ino() });
     let state = State::of(&host.dirs.guest_home, &state::key(&project.root, root)?, settings.home);
-    Ok(Place { root: project.root.clone(), rest: project.rest.clone(), identity, state })
+    let git = enrollment::git::find(&project.root);
+    Ok(Place { root: project.root.clone(), rest: project.rest.clone(), identity, state, git })
 }
 
 fn plan(host: &Host, settings: &Settings, flags: &RunFlags, place: &Place, argv: Vec<OsString>) -> Plan {

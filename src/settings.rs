@@ -7,6 +7,7 @@ use crate::plan::approval::Extra;
 use crate::plan::limits::{Limits, parse_cpus, parse_memory};
 use crate::plan::network::{self, Mode};
 use crate::plan::ports::Forward;
+use crate::plan::protect;
 use crate::plan::state::Home;
 use serde::Deserialize;
 use std::net::SocketAddr;
@@ -25,6 +26,7 @@ struct File {
     network: Network,
     ports: Ports,
     env: Env,
+    protect: Protect,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -62,6 +64,13 @@ struct Env {
     pass: Vec<String>,
 }
 
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Protect {
+    level: protect::Level,
+    paths: Vec<String>,
+}
+
 /// Settings with every default filled in.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
@@ -85,6 +94,8 @@ pub struct Settings {
     pub most_cpus: Option<u32>,
     /// Directories of the host besides the project and the guest's home.
     pub mounts: Vec<Extra>,
+    /// What of a project the guest cannot change.
+    pub protect: protect::Protect,
 }
 
 /// Reads the settings of this host and its environment.
@@ -139,6 +150,7 @@ fn resolve(file: File, host: &Host) -> Result<Settings> {
         env: file.env.pass,
         most_cpus: None,
         mounts: Vec::new(),
+        protect: file.protect.understood()?,
     })
 }
 
@@ -159,6 +171,19 @@ impl Network {
             allow_local: self.allow_local.iter().map(|text| text.parse()).collect::<Result<_>>()?,
             allow_hosts: self.allow_hosts,
         })
+    }
+}
+
+impl Protect {
+    fn understood(self) -> Result<protect::Protect> {
+        let below = |text: &String| {
+            protect::below(text).ok_or_else(|| {
+                Failure::usage(format!("cannot protect {text:?}"))
+                    .because("it is no path below the project's root")
+                    .next("[protect] paths = [\"deploy.sh\", \"ci/\"]")
+            })
+        };
+        Ok(protect::Protect { level: self.level, paths: self.paths.iter().map(below).collect::<Result<_>>()? })
     }
 }
 
@@ -199,6 +224,18 @@ pub(crate) mod tests {
         }
         let empty = read("[network]\nmode = 'allowlist'").expect("understood").network;
         assert_eq!(empty.to_string(), "nothing that is not listed, and nothing is");
+    }
+
+    #[test]
+    fn what_is_protected_is_understood_or_refused() {
+        let read = |text: &str| toml::from_str::<File>(text).ok().and_then(|file| resolve(file, &host()).ok());
+        assert_eq!(read("").expect("defaults").protect, protect::Protect::default());
+        let protect = read("[protect]\nlevel = 'strict'\npaths = ['deploy.sh', 'ci/']").expect("understood").protect;
+        assert_eq!(protect.level, protect::Level::Strict);
+        assert_eq!(protect.paths, [PathBuf::from("deploy.sh"), "ci".into()]);
+        for bad in ["level = 'most'", "paths = ['/etc']", "paths = ['../x']", "paths = ['']", "path = ['x']"] {
+            assert!(read(&format!("[protect]\n{bad}")).is_none(), "{bad}");
+        }
     }
 
     #[test]

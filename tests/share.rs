@@ -75,6 +75,7 @@ fn config(project: &File, shared: &File, listener: RawFd, parent: u32) -> Config
         parent,
         listener,
         mounts: vec![mount(project, "workspace", true), mount(shared, "shared", false)],
+        protected: Vec::new(),
         guest_uid: 1000,
         guest_gid: 1000,
     }

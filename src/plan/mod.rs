@@ -6,6 +6,7 @@ pub mod limits;
 pub mod mounts;
 pub mod network;
 pub mod ports;
+pub mod protect;
 pub mod request;
 pub mod room;
 pub mod state;
@@ -17,6 +18,7 @@ use std::path::{Path, PathBuf};
 
 pub use limits::Limits;
 pub use network::Network;
+pub use protect::Protected;
 pub use state::State;
 
 /// One run. `--dry-run` prints it, an engine turns it into processes.
@@ -28,6 +30,8 @@ pub struct Plan {
     pub cwd: PathBuf,
     /// What of the host the guest sees. The first is the project.
     pub mounts: Vec<Mount>,
+    /// What of that the guest cannot change, whatever it is there.
+    pub protected: Vec<Protected>,
     /// Links in the guest, so that host paths in arguments and messages work: (where, to what).
     pub links: Vec<(PathBuf, PathBuf)>,
     /// The environment of the command. Values are secret: only names are ever printed.
@@ -66,6 +70,8 @@ pub struct Place {
     pub identity: Option<Identity>,
     /// What the project keeps, on the host.
     pub state: State,
+    /// What of Git's it holds.
+    pub git: Vec<protect::Git>,
 }
 
 impl Plan {
@@ -80,11 +86,13 @@ impl Plan {
     ) -> Plan {
         // Claude Code refuses some of its modes to root, and nothing in a guest needs the host's root.
         let user = if host.uid == 0 { User { uid: 1000, gid: 1000 } } else { User { uid: host.uid, gid: host.gid } };
+        let mounts = mounts::of(place, &settings.mounts);
         Plan {
             argv,
             // By components, because joining nothing would leave a slash at the end.
             cwd: Path::new(mounts::WORKSPACE).components().chain(place.rest.components()).collect(),
-            mounts: mounts::of(place, &settings.mounts),
+            protected: mounts.first().map_or(Vec::new(), |m| protect::of(&settings.protect, &place.git, &m.tag)),
+            mounts,
             links: mounts::links(&place.root),
             env: env::guest(&host.env, &settings.env, network.mode),
             user,

@@ -47,7 +47,7 @@ mod tests {
     #[test]
     fn the_project_is_first_and_its_path_leads_to_it() {
         let state = State::of(Path::new("/home/ann/.vm-claude"), "k", state::Home::Project);
-        let place = Place { root: "/home/ann/shop".into(), rest: "".into(), identity: None, state };
+        let place = Place { root: "/home/ann/shop".into(), rest: "".into(), identity: None, state, git: Vec::new() };
         let mounts = of(&place, &[]);
         assert_eq!(
             (mounts[0].guest.as_path(), mounts[0].host.as_path()),

@@ -19,6 +19,10 @@ pub fn text(plan: &Plan, launch: &Launch) -> String {
     for m in &plan.mounts {
         line("mount", format!("{} {} -> {}", if m.writable { "rw" } else { "ro" }, quoted(&m.host), m.guest.display()));
     }
+    if !plan.protected.is_empty() {
+        let paths = plan.protected.iter().map(|p| quoted(&Path::new(&p.tag).join(&p.path)));
+        line("protect", paths.collect::<Vec<_>>().join(" "));
+    }
     for (from, to) in &plan.links {
         line("link", format!("{} -> {}", quoted(from), to.display()));
     }

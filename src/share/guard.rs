@@ -5,6 +5,9 @@
 //! - **Names** are one component. `PassthroughFs` hands a name to `unlinkat(2)` and its kin as it comes, so `../x` would
 //!   leave the share, and `a/b` would pass by every rule about a path.
 //! - **Read-only** tags, and the root with the tags in it, are never changed: `EROFS`.
+//! - **Protected paths** (see [`super::places`]) are read-only with all that is below them, also where they are not there
+//!   yet. A directory on the way to one can be made, but not moved or removed, and nothing else can be put in its place.
+//!   What is protected is known by its inode too, so a second name of it is no way around.
 //! - **Kinds**: regular files, directories, links, pipes and sockets. No device nodes, and no whiteouts, which are some.
 //! - **Set-id** bits never reach a file of the host: they are dropped silently, as the kernel does for somebody outside
 //!   the file's group, because `tar -xp` and `cp -p` ask for them and have no use for a failure. Set-group-id on a
@@ -13,6 +16,7 @@
 //!   are dropped.
 
 use super::nodes::{Nodes, Tag};
+use super::places::Places;
 use super::rules;
 use std::collections::BTreeMap;
 use std::ffi::CStr;
@@ -24,6 +28,7 @@ use virtiofsd::filesystem::{
 };
 use virtiofsd::fuse::{Attr, SetattrIn};
 
+mod checks;
 #[cfg(test)]
 mod tests;
 
@@ -35,46 +40,8 @@ pub(super) struct Guard<F> {
 
 impl<F: FileSystem<Inode = u64, Handle = u64>> Guard<F> {
     /// Guards `inner`, whose root holds these tags by their names, and nothing else.
-    pub(super) fn new(inner: F, tags: BTreeMap<Vec<u8>, Tag>) -> Guard<F> {
-        Guard { inner, nodes: Nodes::new(tags) }
-    }
-
-    /// Allows a change of `inode`: its contents, its attributes, or for a directory its entries.
-    fn change(&self, inode: u64) -> io::Result<()> {
-        if self.nodes.writable(inode) { Ok(()) } else { Err(rules::errno(libc::EROFS)) }
-    }
-
-    /// Allows `name` in `parent` to be made, replaced or removed.
-    fn change_name(&self, parent: u64, name: &CStr) -> io::Result<()> {
-        rules::one_component(name)?;
-        self.change(parent)
-    }
-
-    /// Allows opening `inode` with these flags of open(2).
-    fn open_flags(&self, inode: u64, flags: u32) -> io::Result<()> {
-        if rules::open_changes(flags)? { self.change(inode) } else { Ok(()) }
-    }
-
-    /// The mode that `inode` may be given.
-    fn mode_for(&self, ctx: Context, inode: u64, mode: u32) -> io::Result<u32> {
-        if !rules::asks_for_set_id(mode) {
-            return Ok(mode);
-        }
-        let (now, _) = self.inner.getattr(ctx, inode, None)?;
-        Ok(rules::mode(mode, now.mode & libc::S_IFMT == libc::S_IFDIR))
-    }
-
-    /// Notes the entry that the guest is about to be told.
-    fn tell(&self, parent: u64, name: &CStr, mut entry: Entry) -> Entry {
-        self.nodes.adopt(parent, name, entry.inode);
-        entry.entry_timeout = self.fresh(entry.inode, entry.entry_timeout);
-        entry.attr_timeout = self.fresh(entry.inode, entry.attr_timeout);
-        entry
-    }
-
-    /// How long the guest may believe what it is told about `inode`.
-    fn fresh(&self, inode: u64, usual: Duration) -> Duration {
-        if self.nodes.coherent(inode) { Duration::ZERO } else { usual }
+    pub(super) fn new(inner: F, tags: BTreeMap<Vec<u8>, Tag>, places: Places) -> Guard<F> {
+        Guard { inner, nodes: Nodes::new(tags, places) }
     }
 }
 
@@ -87,7 +54,9 @@ impl<F: FileSystem<Inode = u64, Handle = u64>> FileSystem for Guard<F> {
 
     fn init(&self, capable: FsOptions) -> io::Result<FsOptions> {
         self.nodes.reset();
-        self.inner.init(capable)
+        let options = self.inner.init(capable)?;
+        self.pin();
+        Ok(options)
     }
 
     fn destroy(&self) {
@@ -101,13 +70,16 @@ impl<F: FileSystem<Inode = u64, Handle = u64>> FileSystem for Guard<F> {
     }
 
     fn forget(&self, ctx: Context, inode: u64, count: u64) {
-        self.nodes.forget(inode, count);
-        self.inner.forget(ctx, inode, count);
+        // More than it has would take away what others hold: our own references, and those of a read-only name.
+        match self.nodes.forget(inode, count) {
+            0 => {}
+            count => self.inner.forget(ctx, inode, count),
+        }
     }
 
     fn batch_forget(&self, ctx: Context, requests: Vec<(u64, u64)>) {
-        requests.iter().for_each(|(inode, count)| self.nodes.forget(*inode, *count));
-        self.inner.batch_forget(ctx, requests);
+        let had = |(inode, count)| (inode, self.nodes.forget(inode, count));
+        self.inner.batch_forget(ctx, requests.into_iter().map(had).filter(|(_, count)| *count > 0).collect());
     }
 
     fn getattr(&self, ctx: Context, inode: u64, handle: Option<u64>) -> io::Result<(Attr, Duration)> {
@@ -132,7 +104,7 @@ impl<F: FileSystem<Inode = u64, Handle = u64>> FileSystem for Guard<F> {
     }
 
     fn symlink(&self, ctx: Context, to: &CStr, parent: u64, name: &CStr, _: Extensions) -> io::Result<Entry> {
-        self.change_name(parent, name)?;
+        self.make(parent, name)?;
         Ok(self.tell(parent, name, self.inner.symlink(ctx, to, parent, name, Extensions::default())?))
     }
 
@@ -140,39 +112,43 @@ impl<F: FileSystem<Inode = u64, Handle = u64>> FileSystem for Guard<F> {
     fn mknod(
         &self, ctx: Context, parent: u64, name: &CStr, mode: u32, rdev: u32, umask: u32, _: Extensions,
     ) -> io::Result<Entry> {
-        self.change_name(parent, name)?;
+        self.make(parent, name)?;
         rules::kind(mode)?;
         let entry = self.inner.mknod(ctx, parent, name, rules::mode(mode, false), rdev, umask, Extensions::default())?;
         Ok(self.tell(parent, name, entry))
     }
 
     fn mkdir(&self, ctx: Context, parent: u64, name: &CStr, mode: u32, mask: u32, _: Extensions) -> io::Result<Entry> {
-        self.change_name(parent, name)?;
+        rules::one_component(name)?;
+        self.change(parent)?;
+        if !self.nodes.is_free_for_directory(parent, name) {
+            return Err(rules::errno(libc::EROFS));
+        }
         let entry = self.inner.mkdir(ctx, parent, name, rules::mode(mode, true), mask, Extensions::default())?;
         Ok(self.tell(parent, name, entry))
     }
 
     fn unlink(&self, ctx: Context, parent: u64, name: &CStr) -> io::Result<()> {
-        self.change_name(parent, name)?;
+        self.take(ctx, parent, name)?;
         self.inner.unlink(ctx, parent, name)
     }
 
     fn rmdir(&self, ctx: Context, parent: u64, name: &CStr) -> io::Result<()> {
-        self.change_name(parent, name)?;
+        self.take(ctx, parent, name)?;
         self.inner.rmdir(ctx, parent, name)
     }
 
     fn rename(&self, ctx: Context, old: u64, name: &CStr, new: u64, to: &CStr, flags: u32) -> io::Result<()> {
         rules::one_component(to)?;
-        self.change_name(old, name)?;
-        self.change(new)?;
+        self.take(ctx, old, name)?;
+        self.take(ctx, new, to)?;
         rules::rename_flags(flags)?;
         self.inner.rename(ctx, old, name, new, to, flags)
     }
 
     fn link(&self, ctx: Context, inode: u64, parent: u64, name: &CStr) -> io::Result<Entry> {
         self.change(inode)?;
-        self.change_name(parent, name)?;
+        self.make(parent, name)?;
         Ok(self.tell(parent, name, self.inner.link(ctx, inode, parent, name)?))
     }
 
@@ -185,11 +161,23 @@ impl<F: FileSystem<Inode = u64, Handle = u64>> FileSystem for Guard<F> {
     fn create(
         &self, ctx: Context, parent: u64, name: &CStr, mode: u32, kill: bool, flags: u32, umask: u32, _: Extensions,
     ) -> io::Result<(Entry, Option<u64>, OpenOptions)> {
-        self.change_name(parent, name)?;
+        self.make(parent, name)?;
         rules::create_flags(flags)?;
-        let (entry, handle, options) =
-            self.inner.create(ctx, parent, name, rules::mode(mode, false), kill, flags, umask, Extensions::default())?;
-        Ok((self.tell(parent, name, entry), handle, options))
+        // What is there already is opened like any other file, by the rules for what it is.
+        let new = flags | libc::O_EXCL.cast_unsigned();
+        let mode = rules::mode(mode, false);
+        match self.inner.create(ctx, parent, name, mode, kill, new, umask, Extensions::default()) {
+            Ok((entry, handle, options)) => Ok((self.tell(parent, name, entry), handle, options)),
+            Err(e) if e.kind() == io::ErrorKind::AlreadyExists && flags & libc::O_EXCL.cast_unsigned() == 0 => {
+                let entry = self.lookup(ctx, parent, name)?;
+                let opened = self.open(ctx, entry.inode, kill, flags & !libc::O_CREAT.cast_unsigned());
+                if opened.is_err() {
+                    self.forget(ctx, entry.inode, 1);
+                }
+                opened.map(|(handle, options)| (entry, handle, options))
+            }
+            Err(e) => Err(e),
+        }
     }
 
     #[rustfmt::skip]

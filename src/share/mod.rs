@@ -20,8 +20,10 @@
 //! it, however that ends; kill it with `SIGKILL` or `SIGTERM`. Nothing is left of it in either case: its mounts are its own. QEMU does not end with it,
 //! and the guest then waits for its files for ever: whoever started both watches both.
 
+mod bounded;
 mod guard;
 mod nodes;
+mod places;
 mod rules;
 mod sandbox;
 mod server;
@@ -30,6 +32,7 @@ use crate::error::{Failure, Result};
 use crate::plan::Plan;
 use serde::{Deserialize, Serialize};
 use std::os::fd::RawFd;
+use std::os::unix::ffi::OsStrExt;
 
 pub use server::serve;
 
@@ -45,6 +48,8 @@ pub struct Config {
     pub listener: RawFd,
     /// What is shared.
     pub mounts: Vec<Mount>,
+    /// What of it the guest never changes.
+    pub protected: Vec<Protected>,
     /// The user id in the guest that stands for the user who runs the server.
     pub guest_uid: u32,
     /// The group id in the guest that stands for that user's group.
@@ -63,6 +68,16 @@ pub struct Mount {
     pub writable: bool,
     /// Whether the guest may believe nothing that it was told before.
     pub coherent: bool,
+}
+
+/// A path that is read-only, whether it is there or not.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Protected {
+    /// The mount.
+    pub tag: String,
+    /// From the mount's root: the bytes, because paths need not be text.
+    pub path: Vec<u8>,
 }
 
 impl Config {
@@ -84,10 +99,13 @@ impl Config {
             writable: m.writable,
             coherent: m.coherent,
         };
+        let protected =
+            |p: &crate::plan::Protected| Protected { tag: p.tag.clone(), path: p.path.as_os_str().as_bytes().to_vec() };
         let config = Config {
             parent,
             listener,
             mounts: plan.mounts.iter().zip(dirs).map(mount).collect(),
+            protected: plan.protected.iter().map(protected).collect(),
             guest_uid: plan.user.uid,
             guest_gid: plan.user.gid,
         };
@@ -130,6 +148,7 @@ mod tests {
             links: Vec::new(),
             env: Vec::new(),
             user: User { uid: 1500, gid: 1501 },
+            protected: vec![crate::plan::Protected { tag: "work".into(), path: ".git/hooks".into() }],
             limits: Limits { cpus: None, memory: 1 << 30 },
             network: crate::plan::Network::default(),
             setup: crate::plan::Setup::default(),
@@ -142,6 +161,7 @@ mod tests {
         let config = Config::new(&plan(&["work", "ro"]), &[7, 8], 5, 99).expect("good");
         assert_eq!(config.mounts[1], Mount { dir: 8, tag: "ro".into(), writable: false, coherent: false });
         assert!(config.mounts[0].coherent);
+        assert_eq!(config.protected, [Protected { tag: "work".into(), path: b".git/hooks".to_vec() }]);
         assert_eq!((config.guest_uid, config.guest_gid, config.listener, config.parent), (1500, 1501, 5, 99));
         let json = serde_json::to_string(&config).expect("json");
         assert_eq!(serde_json::from_str::<Config>(&json).expect("parses"), config);

@@ -4,8 +4,10 @@
 //! descriptors and capabilities; its child is the first process of the new namespace and does the work. Each dies with
 //! its parent by SIGKILL, the one signal that the first process of a namespace obeys.
 
+use super::bounded::Bounded;
 use super::guard::Guard;
 use super::nodes::Tag;
+use super::places::Places;
 use super::sandbox::{self, Reach};
 use super::{Config, VERB};
 use crate::error::{Context, Failure, Result};
@@ -34,6 +36,10 @@ use vm_memory::{GuestMemoryAtomic, GuestMemoryMmap};
 const FRESH: Duration = Duration::from_secs(1);
 /// Descriptors that the guest's files may not use up: 509 slots of guest memory, queues, and our own.
 const OWN_FILES: u64 = 700;
+/// How many of the guest's files are kept open at most, where the limit allows more: each costs memory of the host's kernel.
+const MOST_FILES: u64 = 32 << 10;
+/// Descriptors that a single request may need besides.
+const SPARE_FILES: u64 = 16;
 /// What root needs to be root to the files of everybody, and no more: neither devices nor set-id nor mounts.
 const ROOTS: [&str; 2] = ["DAC_OVERRIDE", "FOWNER"];
 /// Every user or group id but the last, which means "none".
@@ -113,7 +119,7 @@ fn forget_streams() -> Result<()> {
     nix::unistd::dup2_stdin(&null).and_then(|()| nix::unistd::dup2_stdout(&null)).what(what)
 }
 
-/// One descriptor is open for every file that the guest remembers, so there can never be enough.
+/// Files that stay open are found again faster, so as many as can be had.
 fn raise_file_limit() -> Result<u64> {
     let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).what(|| "cannot read the limit of open files")?;
     setrlimit(Resource::RLIMIT_NOFILE, hard, hard).what(|| "cannot raise the limit of open files")?;
@@ -150,7 +156,10 @@ fn work(config: &Config, reach: Reach, files: u64) -> Result<Exit> {
     let inner = PassthroughFs::new(settings(config, reach, files, proc_self_fd)).what(|| "cannot open the share")?;
     let tag = |m: &super::Mount| Tag { writable: m.writable, coherent: m.coherent };
     let tags = config.mounts.iter().map(|m| (m.tag.clone().into_bytes(), tag(m))).collect();
-    answer(Guard::new(inner, tags), UnixListener::from(listener).into())?;
+    let root = File::open("/").what(|| "cannot open the share")?;
+    let most = usize::try_from(files.min(MOST_FILES) - SPARE_FILES).unwrap_or(usize::MAX);
+    let places = Places::new(config.protected.iter().map(|p| (p.tag.as_bytes(), p.path.as_slice())));
+    answer(Guard::new(Bounded::new(inner, root, most), tags, places), UnixListener::from(listener).into())?;
     Ok(Exit::OK)
 }
 
@@ -193,7 +202,7 @@ fn ids(host: u32, guest: u32, reach: Reach, groups: bool) -> Vec<IdMap> {
 }
 
 /// Serves one connection, until it is closed.
-fn answer(fs: Guard<PassthroughFs>, mut listener: Listener) -> Result<()> {
+fn answer(fs: Guard<Bounded<PassthroughFs>>, mut listener: Listener) -> Result<()> {
     let what = || "cannot serve the share";
     let backend = VhostUserFsBackendBuilder::default().set_thread_pool_size(0).build(fs).what(what)?;
     let memory = GuestMemoryAtomic::new(GuestMemoryMmap::new());

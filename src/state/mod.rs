@@ -110,7 +110,7 @@ mod tests {
         let mut host = host();
         host.home = dir.path().to_path_buf();
         let state = State::of(dir.path(), "k", Home::Project);
-        let place = Place { root: "/p".into(), rest: "".into(), identity: None, state };
+        let place = Place { root: "/p".into(), rest: "".into(), identity: None, state, git: Vec::new() };
         assert_eq!(approved_key(&host, &place), None, "no key");
         let key = "sk-ant-0123456789abcdefghijklmnopqrst";
         host.env.insert("ANTHROPIC_API_KEY".into(), key.into());

@@ -8,6 +8,7 @@ mod crashes;
 mod dry_run;
 mod exits;
 mod network;
+mod protected;
 mod routing;
 mod sessions;
 mod share;

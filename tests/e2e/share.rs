@@ -1,6 +1,6 @@
 //! The project and the guest's home: what is written there is on the host, the user's own, and what is there is seen.
 
-use crate::support::{Case, Limited, Who, World, cases};
+use crate::support::{Case, Limited, Who, World, cases, full};
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::time::{Duration, SystemTime};
@@ -95,4 +95,27 @@ fn the_home_stays_and_the_rest_of_the_machine_does_not() {
         );
         world.assert_clean();
     }
+}
+
+/// With a descriptor for every file, as the share server's file system has by itself, this ends at a few hundred.
+#[test]
+fn a_large_tree_with_a_small_limit() {
+    let world = World::new(Who::nth(1));
+    let (directories, files, limit) = if full() { (1000, 500, 4096) } else { (42, 500, 1024) };
+    for n in 0..directories {
+        let dir = world.path(&format!("p/t/{n}"));
+        fs::create_dir_all(&dir).expect("mkdir");
+        (0..files).for_each(|m| fs::write(dir.join(m.to_string()), n.to_string()).expect("write"));
+    }
+    world.give("p");
+    let script = "find t -type f | wc -l; exec 3<t/1/1; cd t/0; find .. -type f | wc -l; cat <&3; echo; ls | wc -l
+                  mv 0 moved && rm 1 && cat moved; echo; cat ../*/499 | wc -c; rm -r ../2; ls .. | wc -l";
+    let limited = format!("ulimit -n {limit} && exec \"$0\" \"$@\"");
+    let mut vm = world.command("sh");
+    vm.args(["-c", &limited]).arg(world.path("opt/bin/vmclaude-container")).args(["bash", "-c", script]);
+    let done = vm.done();
+    let (all, bytes) = (directories * files, (0..directories).map(|n| n.to_string().len()).sum::<usize>());
+    let want = format!("{all}\n{all}\n1\n{files}\n0\n{bytes}\n{}\n", directories - 1);
+    assert_eq!((done.code(), done.out()), (Some(0), want), "{done:?}");
+    world.assert_clean();
 }

@@ -10,6 +10,7 @@ use vmclaude::engine::launch::{Launch, Qemu, Warm};
 use vmclaude::engine::qemu::{self, Accel, Files, Life, Machine};
 use vmclaude::engine::share;
 use vmclaude::plan::network::Network;
+use vmclaude::plan::protect::{self, Git, Protect};
 use vmclaude::plan::state::{Home, State, setup};
 use vmclaude::plan::{Identity, Limits, Place, Plan, User, mounts};
 use vmclaude::report;
@@ -34,6 +35,7 @@ fn plan() -> Plan {
         argv: ["claude", "-p", "say hi", "", "it's\n\u{fc}"].map(Into::into).to_vec(),
         cwd: "/workspace/sub".into(),
         mounts: mounts::of(&place, &[]),
+        protected: protect::of(&Protect::default(), &[Git::Directory(".git".into())], "workspace"),
         links: mounts::links(Path::new(root)),
         env: [("ANTHROPIC_API_KEY", "a secret"), ("TERM", "xterm")].map(|(k, v)| (k.into(), v.into())).to_vec(),
         user: User { uid: 1001, gid: 100 },

@@ -16,3 +16,9 @@ pub(crate) use cases::Case;
 pub(crate) use program::{Done, Limited};
 pub(crate) use wait::until;
 pub(crate) use world::{Who, World};
+
+/// Whether everything is tested, however long it takes (`tests/run --full`).
+#[allow(clippy::disallowed_methods)] // Host is for the program; this is a switch of the tests
+pub(crate) fn full() -> bool {
+    std::env::var_os("VMCLAUDE_TESTS").is_some_and(|v| v == "full")
+}

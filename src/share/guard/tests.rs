@@ -7,6 +7,8 @@ use std::path::Path;
 use virtiofsd::fuse::ROOT_ID;
 use virtiofsd::passthrough::{Config, PassthroughFs};
 
+mod protected;
+
 /// Leaves the share, or passes by a rule about a path.
 const BAD: [&CStr; 6] = [c"", c".", c"..", c"../x", c"a/b", c"/x"];
 
@@ -36,9 +38,13 @@ fn passthrough(dir: &Path) -> PassthroughFs {
 }
 
 fn guard(dir: &Path) -> Guard<PassthroughFs> {
+    with_places(dir, Places::default())
+}
+
+fn with_places(dir: &Path, places: Places) -> Guard<PassthroughFs> {
     let tag = |writable| Tag { writable, coherent: false };
     let tags = BTreeMap::from([(b"rw".to_vec(), tag(true)), (b"ro".to_vec(), tag(false))]);
-    let guard = Guard::new(passthrough(dir), tags);
+    let guard = Guard::new(passthrough(dir), tags, places);
     guard.init(FsOptions::empty()).expect("init");
     guard
 }
