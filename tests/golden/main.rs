@@ -30,12 +30,14 @@ fn golden(name: &str, text: &str) {
 fn plan() -> Plan {
     let root = "/home/ann/it's, a:shop";
     let state = State::of(Path::new("/home/ann/.vm-claude"), "0123456789abcdef", Home::Project);
-    let place = Place { root: root.into(), rest: "sub".into(), identity: Some(Identity { dev: 1, ino: 2 }), state };
+    let git = vec![Git::Directory(".git".into())];
+    let identity = Some(Identity { dev: 1, ino: 2 });
+    let place = Place { root: root.into(), rest: "sub".into(), identity, state, git };
     Plan {
         argv: ["claude", "-p", "say hi", "", "it's\n\u{fc}"].map(Into::into).to_vec(),
         cwd: "/workspace/sub".into(),
         mounts: mounts::of(&place, &[]),
-        protected: protect::of(&Protect::default(), &[Git::Directory(".git".into())], "workspace"),
+        protected: protect::of(&Protect::default(), &place.git, "workspace"),
         links: mounts::links(Path::new(root)),
         env: [("ANTHROPIC_API_KEY", "a secret"), ("TERM", "xterm")].map(|(k, v)| (k.into(), v.into())).to_vec(),
         user: User { uid: 1001, gid: 100 },
