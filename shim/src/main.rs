@@ -1,7 +1,8 @@
 //! The `claude` that is first on PATH: decides, then becomes the host's claude or vmclaude.
 //!
 //! No Rust runtime (`no_main`): it would ignore SIGPIPE and reopen closed descriptors, and the host's claude would inherit
-//! that. The same file under the name `where` prints the enrolled tree, for the prompt.
+//! that. The same file under the name `where` prints the enrolled tree, for the prompt; under the name `wrapper` it decides
+//! for an editor, which names its own claude in the first word.
 #![no_main]
 
 use std::ffi::{CStr, CString, OsStr};
@@ -12,6 +13,7 @@ use vmclaude_shim::exec::{DEPTH, Guard, TRIED, exec, with_env};
 use vmclaude_shim::find::{Search, find_host_claude, vmclaude};
 use vmclaude_shim::{Place, Refusal, Registry, Verdict, add_dir, decide};
 
+const USAGE: u8 = 64;
 const LOOP: u8 = 70;
 const NOT_EXECUTABLE: u8 = 126;
 const NOT_FOUND: u8 = 127;
@@ -22,10 +24,20 @@ struct Start<'a> {
     env: Vec<&'a CStr>,
 }
 
-/// Which of our two names the file has, and whose registry is meant.
+/// Which of our names the file has, and whose registry is meant.
 struct Seat {
     state: PathBuf,
-    where_only: bool,
+    role: Role,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Role {
+    /// `shims/claude`, first on PATH.
+    Claude,
+    /// `where`: says the tree and runs nothing.
+    Where,
+    /// `wrapper`: its first word is the host's claude, as an editor knows it.
+    Wrapper,
 }
 
 /// Called by the C library.
@@ -74,20 +86,25 @@ fn run(start: &Start<'_>) -> u8 {
     };
     #[allow(clippy::disallowed_methods)] // the shim is a program of its own and has no Host to read
     let cwd = std::env::current_dir().ok();
+    // Claude's own words: an editor puts its program in front of them.
+    let words = start.argv.get(if seat.role == Role::Wrapper { 2 } else { 1 }..).unwrap_or_default();
     match decide(registry.as_ref(), &Place::here(cwd, start.var("PWD"))) {
         Verdict::Refuse(refusal) => refuse(&refusal),
-        Verdict::Vm(tree) if seat.where_only => say_tree(&tree.root),
-        Verdict::Host { .. } if seat.where_only => 0,
-        Verdict::Vm(_) => become_vmclaude(start, &seat.state),
+        Verdict::Vm(tree) if seat.role == Role::Where => say_tree(&tree.root),
+        Verdict::Host { .. } if seat.role == Role::Where => 0,
+        Verdict::Vm(_) => become_vmclaude(start, &seat.state, words),
         Verdict::Host { below } => {
-            let args: Vec<&[u8]> = start.argv.iter().skip(1).map(|arg| arg.to_bytes()).collect();
+            let args: Vec<&[u8]> = words.iter().map(|arg| arg.to_bytes()).collect();
             if let Some(refusal) = add_dir::refused(registry.as_ref(), &args) {
                 return refuse(&refusal);
             }
             if let Some(below) = below {
                 notice(&add_dir::notice(&below));
             }
-            become_host(start, &seat.state, registry.as_ref())
+            match seat.role {
+                Role::Wrapper => become_named(start),
+                _ => become_host(start, &seat.state, registry.as_ref()),
+            }
         }
     }
 }
@@ -98,9 +115,10 @@ fn seat() -> Result<Seat, PathBuf> {
     let name = own.file_name();
     let up = own.parent().unwrap_or(Path::new(""));
     match up.parent() {
-        _ if name == Some(OsStr::new("where")) => Ok(Seat { state: up.to_path_buf(), where_only: true }),
+        _ if name == Some(OsStr::new("where")) => Ok(Seat { state: up.to_path_buf(), role: Role::Where }),
+        _ if name == Some(OsStr::new("wrapper")) => Ok(Seat { state: up.to_path_buf(), role: Role::Wrapper }),
         Some(state) if name == Some(OsStr::new("claude")) && up.file_name() == Some(OsStr::new("shims")) => {
-            Ok(Seat { state: state.to_path_buf(), where_only: false })
+            Ok(Seat { state: state.to_path_buf(), role: Role::Claude })
         }
         _ => Err(own),
     }
@@ -146,6 +164,18 @@ fn become_host(start: &Start<'_>, state: &Path, registry: Option<&Registry>) -> 
     complain(NOT_EXECUTABLE, &what, &error.to_string(), &format!("ls -l {}", file.display()))
 }
 
+/// The program that an editor named, as if we had not stood before it.
+fn become_named(start: &Start<'_>) -> u8 {
+    let Some(program) = start.argv.get(1).map(|word| Path::new(OsStr::from_bytes(word.to_bytes()))) else {
+        let why = "its first word must be the editor's own claude, as claudeCode.claudeProcessWrapper has it";
+        return complain(USAGE, "the wrapper was given no program", why, "claude");
+    };
+    let error = exec(program, &start.argv[1..], &start.env);
+    let code = if error.kind() == std::io::ErrorKind::NotFound { NOT_FOUND } else { NOT_EXECUTABLE };
+    let what = format!("cannot execute the editor's claude, {}", program.display());
+    complain(code, &what, &error.to_string(), &format!("ls -l {}", program.display()))
+}
+
 fn no_host(guard: &Guard) -> u8 {
     if guard.tried > 0 || guard.is_too_deep() {
         let why = "each one that was found only looks for claude on PATH again";
@@ -155,7 +185,7 @@ fn no_host(guard: &Guard) -> u8 {
     complain(NOT_FOUND, "there is no claude on this host", why, "curl -fsSL https://claude.ai/install.sh | bash")
 }
 
-fn become_vmclaude(start: &Start<'_>, state: &Path) -> u8 {
+fn become_vmclaude(start: &Start<'_>, state: &Path, words: &[&CStr]) -> u8 {
     let next = "install vmclaude again, or vmclaude enroll . when it has moved";
     let file = match vmclaude(state) {
         Ok(file) => file,
@@ -163,7 +193,7 @@ fn become_vmclaude(start: &Start<'_>, state: &Path) -> u8 {
     };
     let Ok(state) = CString::new(state.as_os_str().as_bytes()) else { return Refusal::EXIT };
     let mut argv = vec![c"vmclaude", c"route", c"--state", state.as_c_str(), c"--"];
-    argv.extend(start.argv.iter().skip(1));
+    argv.extend(words);
     let error = exec(&file, &argv, &start.env);
     let code = if error.kind() == std::io::ErrorKind::NotFound { NOT_FOUND } else { NOT_EXECUTABLE };
     let why = format!("{}: {error}", file.display());

@@ -28,6 +28,7 @@ fn signals_masks_and_descriptors_are_untouched() {
             let (direct, routed) = (run("$H/claude"), run("$S/shims/claude"));
             assert!(!direct.is_empty());
             assert_eq!(direct, routed, "{wrapper} {what}");
+            assert_eq!(direct, run("$S/wrapper\" \"$H/claude"), "as an editor's: {wrapper} {what}");
         }
     }
 }
