@@ -18,7 +18,7 @@ function __vmclaude_front {
   \builtin export PATH
 }
 __vmclaude_front
-# Before each prompt. Starts a process only when the directory has changed, and leaves $? as it was.
+# Before each prompt. Starts a process only when the directory or what is enrolled has changed, and leaves $? as it was.
 function __vmclaude_guard {
   \builtin local st=$? IFS=$' \t\n' p d w v f mark=$'\n''vmclaude is here:' why=
   # An alias beats a function. One that leads back to claude may stay. BASH_ALIASES would be shorter; bash 3.2 lacks it.
@@ -43,8 +43,10 @@ function __vmclaude_guard {
     if [[ -x ${d:-.}/claude && ! -d ${d:-.}/claude ]]; then __vmclaude_front; break; fi
   done
   [[ -n $why ]] && \builtin printf '%s\n' "vmclaude: $why" >&2
-  if [[ ${__vmclaude_pwd-} != "$PWD" ]]; then
-    __vmclaude_pwd=$PWD
+  w=
+  if [[ -r @STAMP@ ]]; then \builtin read -r w <@STAMP@ || w=; fi
+  if [[ ${__vmclaude_at-} != "$w $PWD" ]]; then
+    __vmclaude_at="$w $PWD"
     # One subshell for both questions: what is the function, and what is this directory?
     v=$(\builtin declare -f claude; \builtin printf '%s' "$mark"; \builtin exec @WHERE@ 2>/dev/null </dev/null)
     f=${v%%"$mark"*}; v=${v#*"$mark"}

@@ -17,7 +17,7 @@ function __vmclaude_front
     set -gx PATH @SHIMS@ $p
 end
 __vmclaude_front
-# Before each prompt. Starts a process only when the directory has changed.
+# Before each prompt. Starts a process only when the directory or what is enrolled has changed.
 function __vmclaude_guard --on-event fish_prompt
     # A claude in front of the shim: the shim moves to the front. Never merely because it is not the first.
     for d in $PATH
@@ -27,8 +27,10 @@ function __vmclaude_guard --on-event fish_prompt
             break
         end
     end
-    builtin test "$__vmclaude_pwd" = "$PWD"; and return
-    set -g __vmclaude_pwd $PWD
+    set -l w
+    builtin test -r @STAMP@; and read w <@STAMP@
+    builtin test "$__vmclaude_at" = "$w $PWD"; and return
+    set -g __vmclaude_at "$w $PWD"
     # Another function may be somebody's own wrapper, so it is named and not fought.
     if not functions claude 2>/dev/null | string match -q -- '*refusing to run claude*'
         builtin echo "vmclaude: a function or alias 'claude' replaced the one of vmclaude: run 'vmclaude status'" >&2

@@ -4,7 +4,7 @@ function '__vmclaude_front' {
   'builtin' 'export' 'PATH'
 }
 __vmclaude_front
-# Before each prompt. Starts a process only when the directory has changed, and leaves $? as it was.
+# Before each prompt. Starts a process only when the directory or what is enrolled has changed, and leaves $? as it was.
 function '__vmclaude_guard' {
   'builtin' 'emulate' '-L' 'zsh'
   'builtin' 'local' d v w why=
@@ -36,8 +36,10 @@ function '__vmclaude_guard' {
     'builtin' 'typeset' '-g' __vmclaude_fn="${functions[claude]-}"
   fi
   [[ -n $why ]] && 'builtin' 'print' '-ru2' '--' "vmclaude: $why"
-  if [[ ${__vmclaude_pwd-} != "$PWD" ]]; then
-    'builtin' 'typeset' '-g' __vmclaude_pwd="$PWD"
+  w=
+  if [[ -r @STAMP@ ]]; then 'builtin' 'read' '-r' w <@STAMP@ || w=; fi
+  if [[ ${__vmclaude_at-} != "$w $PWD" ]]; then
+    'builtin' 'typeset' '-g' __vmclaude_at="$w $PWD"
     v=$(@WHERE@ 2>/dev/null </dev/null)
     if [[ $v != "${VMCLAUDE_TREE-}" ]]; then
       if [[ -n $v ]]; then

@@ -1,5 +1,8 @@
 //! The shells' hooks: real files with holes, filled with quoted paths and nothing else.
 
+pub mod claude;
+mod splice;
+
 use crate::error::{Failure, Result};
 use std::path::{Path, PathBuf};
 
@@ -81,7 +84,9 @@ pub fn quote(shell: Shell, text: &str) -> String {
 
 fn fill(template: &str, shell: Shell, state: &Path) -> Result<String> {
     let shims = state.join("shims");
-    let holes = [("@SHIM@", shims.join("claude")), ("@SHIMS@", shims), ("@WHERE@", state.join("where"))];
+    let own = |hole, name: &str| (hole, state.join(name));
+    let holes =
+        [("@SHIM@", shims.join("claude")), ("@SHIMS@", shims), own("@WHERE@", "where"), own("@STAMP@", "stamp")];
     // Piece by piece, so that a path that looks like a hole is not filled again.
     let mut out = String::with_capacity(template.len() + 1024);
     let mut rest = template;
@@ -114,7 +119,7 @@ mod tests {
         for shell in Shell::ALL {
             let hook = render(shell, state).expect("text");
             assert!(hook.contains("/s/@SHIMS@ it"), "{hook}");
-            for hole in ["@SHIM@", "@WHERE@", "@GUARD@", "@HOOK@"] {
+            for hole in ["@SHIM@", "@WHERE@", "@STAMP@", "@GUARD@", "@HOOK@"] {
                 assert!(!hook.contains(hole), "{hole} in the hook of {shell:?}");
             }
             assert!(hook.trim_end().ends_with('1'), "the end mark is the last line");

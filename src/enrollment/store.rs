@@ -11,6 +11,9 @@ use std::path::{Path, PathBuf};
 use vmclaude_shim::Refusal;
 use vmclaude_shim::registry::{Entry, FILE, LOCK, Registry, escape, render, unescape, was_initialised};
 
+/// Other contents after every change of the registry. Prompts read it, because a shell can do that without a process.
+pub const STAMP: &str = "stamp";
+
 /// The registry, held for a change: nobody else can change it meanwhile.
 pub struct Store {
     /// What is enrolled. Nothing is written before [`Store::save`].
@@ -46,7 +49,11 @@ impl Store {
     /// # Errors
     /// When it cannot be written; the old one is then untouched.
     pub fn save(&self) -> Result<()> {
-        write_atomic(&self.path, &render(&self.entries), 0o600)
+        let text = render(&self.entries);
+        write_atomic(&self.path, &text, 0o600)?;
+        // The end line: a count and a checksum.
+        let end = text.strip_suffix(b"\n").unwrap_or(&text).rsplit(|b| *b == b'\n').next().unwrap_or_default();
+        write_atomic(&self.path.with_file_name(STAMP), &[end, b"\n"].concat(), 0o600)
     }
 }
 
@@ -112,6 +119,7 @@ pub fn files(host: &Host, entries: &[Entry]) -> Result<Vec<Installed>> {
     }
     files.push(file("env.sh", hook::env(state)?.into_bytes(), 0o644));
     files.push(file("where", shim.clone(), 0o755));
+    files.push(file("wrapper", shim.clone(), 0o755));
     // The shim last: from then on it is found on PATH, and it needs the others.
     files.push(file("shims/claude", shim, 0o755));
     Ok(files)
@@ -154,7 +162,7 @@ fn shim(host: &Host) -> Result<Vec<u8>> {
 
 /// Our program's name as the user installed it, when PATH has one that leads to this very file: package managers keep the
 /// file itself in a directory of its version, which the next upgrade removes. Not a name that a guest could point elsewhere.
-fn stable_exe(host: &Host, entries: &[Entry]) -> PathBuf {
+pub(crate) fn stable_exe(host: &Host, entries: &[Entry]) -> PathBuf {
     let id = |path: &Path| std::fs::metadata(path).ok().map(|m| (m.dev(), m.ino()));
     let own = id(&host.exe);
     let dirs = host.env.get(std::ffi::OsStr::new("PATH")).map(|p| std::env::split_paths(p).collect::<Vec<_>>());

@@ -1,7 +1,7 @@
 //! Shells on a terminal: what the prompt guard notices, what it leaves alone, jobs and keys.
 
 use crate::pty::Typist;
-use crate::world::World;
+use crate::world::{VMCLAUDE, World};
 
 const ALL: [&str; 3] = ["zsh", "bash", "fish"];
 
@@ -34,6 +34,20 @@ fn entering_and_leaving_a_tree_is_said_once() {
         let quiet = if shell == "fish" { "set x (cd \"$T\"; and pwd)" } else { "x=$(cd \"$T\" && pwd)" };
         t.step(&format!("{quiet}; cd \"$O\""));
         has(&t.step("echo \"x=$x.\""), "/tr ee.", shell);
+    }
+}
+
+#[test]
+fn enrolling_where_one_stands_is_seen_at_the_next_prompt() {
+    for shell in ALL {
+        let world = World::new();
+        let (mut t, _) = loaded(&world, shell);
+        t.step("mkdir \"$O/new\"; cd \"$O/new\"");
+        has(&t.step(&format!("{VMCLAUDE} enroll")), "claude runs in a VM here (", shell);
+        has(&t.step("echo \"tree=$VMCLAUDE_TREE.\""), "/out/new.", shell);
+        lacks(&t.step("true"), "claude runs", shell);
+        has(&t.step(&format!("{VMCLAUDE} unenroll --yes")), "claude runs on the host here", shell);
+        has(&t.step("echo \"tree=$VMCLAUDE_TREE.\""), "tree=.", shell);
     }
 }
 
