@@ -252,12 +252,22 @@ would() {
   say "would put the hooks into $state"
   [ -z "$shells" ] || edit_all
 }
+unguard() { # our hook in the settings of the host's Claude Code
+  settings=${CLAUDE_CONFIG_DIR:-$HOME/.claude}/settings.json
+  grep -qs 'vmclaude.* guard' "$settings" || return 0
+  if [ -n "$dry" ]; then say "would take out: the hook of vmclaude in $settings"; return 0; fi
+  real=$(readlink -f "$settings") && keep "$real"
+  "$prefix/bin/vmclaude" guard --remove 2>"$stage/unguard" || say "$settings still has a hook of vmclaude: take it out by hand" \
+    "($(sed -n 's/^ *because //p' "$stage/unguard"))"
+  rm -f "$state/no-guard"
+}
 uninstall_all() {
   [ -f "$manifest" ] || fail "vmclaude is not installed in $prefix" 'try: ./install.sh --uninstall --prefix DIR'
-  if [ -n "$dry" ]; then sed 's/^/would take out: /' "$manifest"; return 0; fi
+  if [ -n "$dry" ]; then sed 's/^/would take out: /' "$manifest"; unguard; return 0; fi
   [ -z "$purge" ] || ask 'Remove images, settings, conversations and logins for good?' y/N ||
     fail 'nothing was removed' 'because --purge was not confirmed' 'try: ./install.sh --uninstall --purge --yes'
   open_stage "$(dirname "$prefix")"
+  unguard
   sort -r "$manifest" >"$stage/todo" # what lies in a directory comes before it
   while read -r what name; do
     case $what in rc) unedit "$name" ;; file) take "$prefix/$name" ;; esac

@@ -174,6 +174,25 @@ fn purge_leaves_nothing() {
 }
 
 #[test]
+fn the_hook_in_claude_codes_settings_is_taken_out_too() {
+    let world = lived_in();
+    world.write(".claude/settings.json", b"{\"model\": \"opus\",\n   \"hooks\": {}}");
+    let before = world.snapshot();
+    world.install();
+    let program = world.home(".local/bin/vmclaude");
+    let told = done(world.clean(Command::new(program).args(["guard", "--install"])));
+    assert_eq!(told.code, 0, "{}", told.err);
+    assert!(world.read(".claude/settings.json").contains("guard --state"));
+    assert!(world.run(&["--uninstall", "--dry-run"]).out.contains("the hook of vmclaude in "));
+    let gone = world.run(&["--uninstall", "--purge", "--yes"]);
+    assert_eq!(gone.code, 0, "{}", gone.err);
+    // An object that was empty goes with what we put into it: nothing else is another.
+    assert_eq!(world.read(".claude/settings.json"), "{\"model\": \"opus\"}");
+    world.write(".claude/settings.json", b"{\"model\": \"opus\",\n   \"hooks\": {}}");
+    assert!(before == world.snapshot(), "{:#?}", world.snapshot().keys());
+}
+
+#[test]
 fn lines_written_behind_ours_stay() {
     let world = lived_in();
     world.install();

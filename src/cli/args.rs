@@ -64,7 +64,7 @@ pub enum Verb {
     Where(State),
     /// As a hook of the host's Claude Code: stop it in an enrolled directory
     #[command(hide = true)]
-    Guard(State),
+    Guard(Guard),
 }
 
 /// `vmclaude enroll`.
@@ -270,6 +270,20 @@ pub struct Man {
     /// Where to write them
     #[arg(value_hint = ValueHint::DirPath)]
     pub dir: PathBuf,
+}
+
+/// `vmclaude guard`.
+#[derive(Debug, Args)]
+pub struct Guard {
+    /// Where the registry is.
+    #[command(flatten)]
+    pub state: State,
+    /// Put the hook into the settings of the host's Claude Code
+    #[arg(long, conflicts_with = "state")]
+    pub install: bool,
+    /// Take it out again
+    #[arg(long, conflicts_with_all = ["install", "state"])]
+    pub remove: bool,
 }
 
 /// Where the registry is, from callers that must not trust the environment for it.

@@ -3,7 +3,7 @@
 use crate::cli::args::Enroll;
 use crate::enrollment::registry::{Change, add};
 use crate::enrollment::store::{Store, install};
-use crate::enrollment::{canonical, refuse, shown};
+use crate::enrollment::{barrier, canonical, refuse, shown};
 use crate::error::{Context, Failure, Result};
 use crate::exit::Exit;
 use crate::files::quoted;
@@ -31,6 +31,7 @@ pub(super) fn run(host: &Host, words: &Enroll) -> Result<Exit> {
     install(host, &store.entries)?;
     store.save()?;
     tell(host, &dir, &change);
+    offer_guard(host)?;
     Ok(Exit::OK)
 }
 
@@ -96,6 +97,28 @@ fn tell(host: &Host, dir: &Path, change: &Change) {
             "your shell does not load the hook yet; type this once and open a new terminal:\n  {line}"
         ));
     }
+}
+
+/// Asks once, and only a person, whether Claude Code itself is to look too.
+fn offer_guard(host: &Host) -> Result<()> {
+    if !(host.tty[0] && host.tty[2] && barrier::is_open(host)) {
+        return Ok(());
+    }
+    let file = shown(&barrier::file(host));
+    let answer = report::ask(&format!(
+        "An absolute path, npx or an editor can still start the host's Claude Code here.\n\
+         Have it look for itself, by a hook in {file}? [Y/n] "
+    ))?;
+    if !matches!(answer.as_str(), "" | "y" | "Y" | "yes") {
+        report::note("not asked again (vmclaude guard --install)");
+        return barrier::decline(host);
+    }
+    match barrier::install(host) {
+        Ok(_) => report::note("it does now (vmclaude guard --remove takes it out again)"),
+        // The directory is enrolled all the same.
+        Err(e) => report::failure(&e),
+    }
+    Ok(())
 }
 
 /// What to type so that the user's shell loads its hook; `None` when it does, or when we do not know that shell.

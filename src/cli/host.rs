@@ -1,6 +1,7 @@
 //! `vmclaude host`: the one deliberate way to run the host's claude in an enrolled tree.
 
 use crate::cli::args::HostArgs;
+use crate::cli::guard::ON_PURPOSE;
 use crate::enrollment::{only_a_person, refused, shown, verdict};
 use crate::error::{Context, Failure, Result};
 use crate::exit::{Exit, LOOP, NOT_EXECUTABLE, NOT_FOUND};
@@ -20,7 +21,13 @@ pub(super) fn run(host: &Host, words: &HostArgs) -> Result<Exit> {
     only_a_person(host, "host")?;
     match verdict(host)? {
         Verdict::Host { .. } => {}
-        Verdict::Vm(tree) => confirm(host, &format!("{} is enrolled", shown(&tree.root)))?,
+        Verdict::Vm(tree) => {
+            confirm(host, &format!("{} is enrolled", shown(&tree.root)))?;
+            // The second barrier lets pass what a person has just asked for.
+            let mut host = host.clone();
+            host.env.insert(ON_PURPOSE.into(), tree.root.into_os_string());
+            return become_host(&host, &words.args);
+        }
         Verdict::Refuse(refusal) => confirm(host, &refusal.words().because)?,
     }
     become_host(host, &words.args)

@@ -69,7 +69,7 @@ fn verb(host: &Host, verb: Verb) -> Result<Exit> {
         Verb::Man(words) => man::run(&words),
         Verb::Route(words) => route::run(host, words),
         Verb::Where(state) => route::print_tree(host, &state),
-        Verb::Guard(state) => guard::run(host, &state),
+        Verb::Guard(words) => guard::run(host, &words),
         Verb::Status(output) => status::run(host, &output),
         Verb::Session(words) => self::session::run(host, &words.verb),
         Verb::Prune => prune::run(host),

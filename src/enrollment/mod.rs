@@ -1,5 +1,6 @@
 //! Which directories are enrolled, and in which of them this process stands.
 
+pub mod barrier;
 pub mod git;
 pub mod refuse;
 pub mod registry;

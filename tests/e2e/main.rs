@@ -3,6 +3,7 @@
 //! Needs the image that `tests/run` builds. Each test has a world of its own and looks for leftovers at its end.
 
 mod bad_input;
+mod barrier;
 mod claude;
 mod crashes;
 mod dry_run;
