@@ -1,21 +1,21 @@
 //! `vmclaude status`: what `claude` would do here, why, with what, and what is wrong.
 
+mod shell;
+
 use crate::cli::args::Output;
-use crate::cli::enroll::missing_hook;
 use crate::engine::qemu::Accel;
-use crate::enrollment::{self, shown, store, trust, verdict};
+use crate::enrollment::{self, shown, trust, verdict};
 use crate::error::{Context, Failure, Result};
 use crate::exit::Exit;
 use crate::host::Host;
 use crate::plan::Limits;
 use crate::plan::mounts::WORKSPACE;
 use crate::report;
-use crate::report::status::{self, Claude, Engine, Image, Network, Problem, Runs, Shell, Status, Tree};
+use crate::report::status::{self, Claude, Engine, Image, Network, Problem, Runs, Status, Tree};
 use crate::session::{ask, denied, record, trial};
 use crate::settings::{self, Settings};
 use std::ffi::OsString;
-use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 use vmclaude_shim::find::{Search, find_host_claude};
 use vmclaude_shim::{Registry, Verdict};
@@ -59,7 +59,7 @@ fn collect(host: &Host, now: u64) -> Status {
     let most_cpus = settings.as_ref().and_then(|s| s.most_cpus).unwrap_or(u32::MAX);
     let reach = settings.as_ref().map_or_else(String::new, |s| s.network.to_string());
     let allow_hosts = settings.iter().flat_map(|s| &s.network.allow_hosts).map(ToString::to_string).collect();
-    let shell = shell(host, claude.runs, &mut problems);
+    let shell = shell::look(host, claude.runs, &mut problems);
     Status {
         version: 1,
         directory: host.cwd.clone(),
@@ -185,52 +185,4 @@ fn image(host: &Host, now: u64, problems: &mut Vec<Problem>) -> Option<Image> {
 #[cfg(not(target_os = "linux"))]
 fn image(_: &Host, _: u64, _: &mut Vec<Problem>) -> Option<Image> {
     None
-}
-
-fn shell(host: &Host, runs: Runs, problems: &mut Vec<Problem>) -> Shell {
-    // With a registry that cannot be read, nothing is installed anew either.
-    let files = store::read(&host.dirs.state).and_then(|entries| store::files(host, &entries));
-    let wrong = match &files {
-        Ok(files) => files.iter().find(|file| !file.is_current()).map(|file| shown(&file.path)),
-        Err(failure) => Some(failure.what.clone()),
-    };
-    if let Some(why) = &wrong {
-        let what = "the shell hooks are not those of this vmclaude".to_owned();
-        let because = vec![format!("{why} is missing, old or not yours")];
-        problems.push(match files {
-            Ok(_) => Problem { what, because, next: Some("vmclaude hook --install".to_owned()) },
-            Err(failure) => problem(failure),
-        });
-    }
-    let on_path = on_path(host);
-    let shim_first = on_path.as_deref() == Some(&host.dirs.state.join("shims/claude"));
-    if let Some(next) = missing_hook(host) {
-        let what = "your shell does not load the hook".to_owned();
-        problems.push(Problem { what, because: Vec::new(), next: Some(next) });
-    } else if runs == Runs::Vm && !shim_first {
-        let what = "claude, as programs find it, is not the one of vmclaude".to_owned();
-        let because =
-            vec![on_path.as_deref().map_or_else(
-                || "there is none on PATH".to_owned(),
-                |found| format!("{} is first on PATH", shown(found)),
-            )];
-        problems.push(Problem { what, because, next: Some("exec \"$SHELL\"   # or a new terminal".to_owned()) });
-    }
-    Shell { installed: wrong.is_none(), on_path, shim_first, guard: guard(host) }
-}
-
-/// The `claude` that a program without a shell finds.
-fn on_path(host: &Host) -> Option<PathBuf> {
-    let path = host.env.get(std::ffi::OsStr::new("PATH"))?;
-    let runs = |file: &PathBuf| {
-        std::fs::metadata(file).is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
-    };
-    std::env::split_paths(path).map(|dir| dir.join("claude")).find(runs)
-}
-
-/// Whether the host's Claude Code has `vmclaude guard` among its hooks.
-fn guard(host: &Host) -> bool {
-    let dir = host.var("CLAUDE_CONFIG_DIR").map_or_else(|| host.home.join(".claude"), PathBuf::from);
-    let text = std::fs::read_to_string(dir.join("settings.json")).unwrap_or_default();
-    text.contains("vmclaude") && text.contains("guard")
 }

@@ -124,8 +124,19 @@ pub struct Shell {
     pub on_path: Option<PathBuf>,
     /// Whether that is the shim.
     pub shim_first: bool,
+    /// What `claude` means in each shell that this machine has.
+    pub shells: Vec<InShell>,
     /// Whether the host's Claude Code asks `vmclaude guard` before it starts (the second barrier).
     pub guard: bool,
+}
+
+/// What `claude` means in a shell that was started as a terminal starts it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct InShell {
+    /// `zsh`, `bash` or `fish`.
+    pub name: &'static str,
+    /// `vmclaude` for our function, a path, `alias WORDS`, `function`, `none`, or `unknown`.
+    pub claude: String,
 }
 
 /// Something that is wrong.
@@ -161,6 +172,10 @@ pub fn text(status: &Status, now: u64) -> String {
         line("", format!("refused {} {} ago: {}{allow}", refused.target, ago(now, refused.when), refused.why));
     }
     line("shell", shell(&status.shell));
+    let shells: Vec<String> = status.shell.shells.iter().map(|s| format!("{}: {}", s.name, s.claude)).collect();
+    if !shells.is_empty() {
+        line("", format!("claude means, in {}", shells.join("; ")));
+    }
     line("sessions", status.sessions.len().to_string());
     for row in super::sessions::table(&status.sessions, now).lines() {
         line("", row.to_owned());
@@ -195,7 +210,7 @@ fn shell(shell: &Shell) -> String {
         (Some(_), true) => ", the shim is first on PATH".to_owned(),
         (Some(other), false) => format!(", {} is first on PATH", vmclaude_shim::refusal::shown(other)),
     };
-    format!("{installed}{first}{}", if shell.guard { ", the guard is registered" } else { "" })
+    format!("{installed}{first}{}", if shell.guard { ", the host's Claude Code asks vmclaude" } else { "" })
 }
 
 /// A time that has passed, in its largest unit.

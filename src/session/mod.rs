@@ -1,6 +1,7 @@
 //! One session: the record, the processes, the conversation over the wire, and the end.
 
 pub mod ask;
+pub mod ask_shell;
 mod child;
 mod converse;
 pub mod denied;

@@ -1,0 +1,92 @@
+//! What `vmclaude status` says of shells: hooks, shim, PATH, the claude that each shell would run, the second barrier.
+
+use crate::cli::enroll::missing_hook;
+use crate::enrollment::{barrier, shown, store};
+use crate::hook::claude::Registered;
+use crate::host::Host;
+use crate::report::status::{InShell, Problem, Runs, Shell};
+use crate::session::ask_shell::{self, Means};
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+
+/// Looks at the hooks, the shim, PATH, each shell and the second barrier.
+pub(super) fn look(host: &Host, runs: Runs, problems: &mut Vec<Problem>) -> Shell {
+    // With a registry that cannot be read, nothing is installed anew either.
+    let files = store::read(&host.dirs.state).and_then(|entries| store::files(host, &entries));
+    let wrong = match &files {
+        Ok(files) => files.iter().find(|file| !file.is_current()).map(|file| shown(&file.path)),
+        Err(failure) => Some(failure.what.clone()),
+    };
+    if let Some(why) = &wrong {
+        let what = "the shell hooks are not those of this vmclaude".to_owned();
+        let because = vec![format!("{why} is missing, old or not yours")];
+        problems.push(match files {
+            Ok(_) => Problem { what, because, next: Some("vmclaude hook --install".to_owned()) },
+            Err(failure) => super::problem(failure),
+        });
+    }
+    let on_path = on_path(host);
+    let shim_first = on_path.as_deref() == Some(&host.dirs.state.join("shims/claude"));
+    if let Some(next) = missing_hook(host) {
+        let what = "your shell does not load the hook".to_owned();
+        problems.push(Problem { what, because: Vec::new(), next: Some(next) });
+    } else if runs == Runs::Vm && !shim_first {
+        let what = "claude, as programs find it, is not the one of vmclaude".to_owned();
+        let because =
+            vec![on_path.as_deref().map_or_else(
+                || "there is none on PATH".to_owned(),
+                |found| format!("{} is first on PATH", shown(found)),
+            )];
+        problems.push(Problem { what, because, next: Some("exec \"$SHELL\"   # or a new terminal".to_owned()) });
+    }
+    let shells = every_shell(host, problems);
+    Shell { installed: wrong.is_none(), on_path, shim_first, shells, guard: second_barrier(host, problems) }
+}
+
+/// The `claude` that a program without a shell finds.
+fn on_path(host: &Host) -> Option<PathBuf> {
+    let path = host.env.get(std::ffi::OsStr::new("PATH"))?;
+    let runs = |file: &PathBuf| {
+        std::fs::metadata(file).is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
+    };
+    std::env::split_paths(path).map(|dir| dir.join("claude")).find(runs)
+}
+
+/// What each shell of this machine makes of the word, started as a terminal would start it.
+fn every_shell(host: &Host, problems: &mut Vec<Problem>) -> Vec<InShell> {
+    let answers = ask_shell::all(host);
+    for (shell, means) in &answers {
+        let name = shell.name();
+        let other = match means {
+            Means::Alias(words) => format!("it is the alias {words}"),
+            Means::Function => "it is a function of your own".to_owned(),
+            _ => continue,
+        };
+        let what = format!("in {name}, claude does not mean the one of vmclaude");
+        let next = format!("take it out of the start files of {name}, then: exec {name}");
+        problems.push(Problem { what, because: vec![other], next: Some(next) });
+    }
+    let told = |(shell, means): (crate::hook::Shell, Means)| InShell {
+        name: shell.name(),
+        claude: match means {
+            Means::Ours => "vmclaude".to_owned(),
+            Means::Alias(words) => format!("alias {words}"),
+            Means::Function => "function".to_owned(),
+            Means::File(path) => path,
+            Means::Nothing => "none".to_owned(),
+            Means::Unknown => "unknown".to_owned(),
+        },
+    };
+    answers.into_iter().map(told).collect()
+}
+
+/// Whether the host's Claude Code asks `vmclaude guard`.
+fn second_barrier(host: &Host, problems: &mut Vec<Problem>) -> bool {
+    let registered = barrier::registered(host);
+    if registered == Registered::Otherwise {
+        let what = "the host's Claude Code asks another vmclaude, or not always".to_owned();
+        let because = vec![format!("its hook in {} is old or was changed", shown(&barrier::file(host)))];
+        problems.push(Problem { what, because, next: Some("vmclaude guard --install".to_owned()) });
+    }
+    registered == Registered::Yes
+}
