@@ -62,6 +62,15 @@ function __vmclaude_guard {
         \builtin printf '%s\n' 'vmclaude: claude runs on the host here' >&2
       fi
     fi
+    # Something waits for a review, here? Read by the shell itself: no process.
+    if [[ -n $v && -s @PENDING@ ]]; then
+      while IFS= \builtin read -r w; do
+        if [[ $w == "$v" ]]; then
+          \builtin printf '%s\n' 'vmclaude: files that programs here run were changed in a VM and wait for you: vmclaude review' >&2
+          break
+        fi
+      done <@PENDING@
+    fi
   fi
   \builtin return "$st"
 }

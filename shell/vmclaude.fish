@@ -49,5 +49,14 @@ function __vmclaude_guard --on-event fish_prompt
             builtin echo 'vmclaude: claude runs on the host here' >&2
         end
     end
+    # Something waits for a review, here? Read by the shell itself: no process.
+    if builtin test -n "$v" -a -s @PENDING@
+        while builtin read -l w
+            if builtin test "$w" = "$v"
+                builtin echo 'vmclaude: files that programs here run were changed in a VM and wait for you: vmclaude review' >&2
+                break
+            end
+        end <@PENDING@
+    end
 end
 set -g __vmclaude_ok 1

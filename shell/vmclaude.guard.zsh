@@ -49,6 +49,15 @@ function '__vmclaude_guard' {
       fi
       'builtin' 'typeset' '-g' VMCLAUDE_TREE="$v"
     fi
+    # Something waits for a review, here? Read by the shell itself: no process.
+    if [[ -n $v && -s @PENDING@ ]]; then
+      while IFS= 'builtin' 'read' '-r' w; do
+        if [[ $w == "$v" ]]; then
+          'builtin' 'print' '-ru2' '--' 'vmclaude: files that programs here run were changed in a VM and wait for you: vmclaude review'
+          break
+        fi
+      done <@PENDING@
+    fi
   fi
   'builtin' 'return' '0'
 }

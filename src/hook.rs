@@ -6,6 +6,9 @@ mod splice;
 use crate::error::{Failure, Result};
 use std::path::{Path, PathBuf};
 
+/// In the state directory: the roots of trees in which something waits for a review, one a line; not there when nothing does.
+pub const PENDING: &str = "review.pending";
+
 /// Shells that have a hook.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum Shell {
@@ -85,8 +88,13 @@ pub fn quote(shell: Shell, text: &str) -> String {
 fn fill(template: &str, shell: Shell, state: &Path) -> Result<String> {
     let shims = state.join("shims");
     let own = |hole, name: &str| (hole, state.join(name));
-    let holes =
-        [("@SHIM@", shims.join("claude")), ("@SHIMS@", shims), own("@WHERE@", "where"), own("@STAMP@", "stamp")];
+    let holes = [
+        ("@SHIM@", shims.join("claude")),
+        ("@SHIMS@", shims),
+        own("@WHERE@", "where"),
+        own("@STAMP@", "stamp"),
+        own("@PENDING@", PENDING),
+    ];
     // Piece by piece, so that a path that looks like a hole is not filled again.
     let mut out = String::with_capacity(template.len() + 1024);
     let mut rest = template;
@@ -119,7 +127,7 @@ mod tests {
         for shell in Shell::ALL {
             let hook = render(shell, state).expect("text");
             assert!(hook.contains("/s/@SHIMS@ it"), "{hook}");
-            for hole in ["@SHIM@", "@WHERE@", "@STAMP@", "@GUARD@", "@HOOK@"] {
+            for hole in ["@SHIM@", "@WHERE@", "@STAMP@", "@PENDING@", "@GUARD@", "@HOOK@"] {
                 assert!(!hook.contains(hole), "{hole} in the hook of {shell:?}");
             }
             assert!(hook.trim_end().ends_with('1'), "the end mark is the last line");

@@ -23,6 +23,7 @@ pub mod session;
 #[cfg(target_os = "linux")]
 pub mod share;
 pub mod state;
+pub mod tripwire;
 // 4: flows and words for people
 pub mod cli;
 pub mod report;

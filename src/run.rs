@@ -9,13 +9,15 @@ use crate::error::{Context, Result};
 use crate::exit::Exit;
 use crate::host::Host;
 use crate::net::Denials;
+use crate::plan::mounts::GUEST_HOME;
 use crate::plan::{self, Identity, Place, Plan, State};
 use crate::profile;
-use crate::report;
+use crate::report::{self, changes};
 use crate::session::notes::Notes;
 use crate::session::{self, denied};
 use crate::settings::{self, Settings};
 use crate::state;
+use crate::tripwire::{Trees, Watch, walk};
 use std::ffi::OsString;
 use std::fs::File;
 use std::os::unix::fs::MetadataExt;
@@ -57,11 +59,21 @@ pub fn command(host: &Host, flags: &RunFlags, argv: Vec<OsString>) -> Result<Exi
     profile::mark("planned");
     let denials = denials(host, &project.root);
     let notes = Notes::default();
-    let outcome = session::run(host, &plan, &launch, denials.clone(), &notes);
+    let (watch, ready) = watch(host, &plan, root)?;
+    let outcome = session::run(host, &plan, &launch, denials.clone(), &notes, ready);
+    let changed = watch.finish();
+    profile::mark("the project was looked at again");
     if outcome.is_ok() {
         engine.after(host, &plan, &launch);
     }
     report::notes(&notes.all(), host.tty[2]);
+    match changed {
+        Err(failure) => report::failure(&failure),
+        Ok(found) if host.tty[2] => {
+            changes::after_run(&found.changes, found.skipped.as_deref()).iter().for_each(|line| report::note(line));
+        }
+        Ok(_) => {}
+    }
     if host.tty[2] {
         // Only now: a program that fills the screen would have drawn over it, or been drawn over.
         report::denials(&denials.all());
@@ -70,6 +82,15 @@ pub fn command(host: &Host, flags: &RunFlags, argv: Vec<OsString>) -> Result<Exi
         report::phases(&profile::phases());
     }
     outcome
+}
+
+/// Looks at the files that run unasked, beside the boot; the receiver hears when the guest may write.
+fn watch(host: &Host, plan: &Plan, root: File) -> Result<(Watch, session::Ready)> {
+    let identity = vmclaude_shim::Identity::of_open(&root).what(|| "cannot look at the project")?;
+    let path = plan.mounts.first().map(|m| m.host.clone()).unwrap_or_default();
+    let home = plan.mounts.iter().find(|m| m.guest == Path::new(GUEST_HOME)).map(|m| m.host.clone());
+    let home = home.and_then(|path| Some((walk::open(&path).ok()?, path)));
+    Watch::start(&host.dirs.state, &identity.text(), Trees { project: (root, path), home })
 }
 
 /// What the guest is refused, kept for `vmclaude status` as it happens.

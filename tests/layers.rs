@@ -7,7 +7,7 @@ const LAYERS: &[&[&str]] = &[
     &["error", "exit", "files", "host", "profile"],
     &["plan", "settings"],
     &["engine", "hook"],
-    &["enrollment", "net", "share", "session", "state", "image", "passthrough"],
+    &["enrollment", "net", "share", "session", "state", "image", "passthrough", "tripwire"],
     &["report", "run", "cli"],
     &["main", "lib"],
 ];
@@ -19,6 +19,7 @@ const APART: &[(&str, &str)] = &[
     ("files", "host"),
     ("net", "session"),
     ("share", "session"),
+    ("tripwire", "session"),
     ("report", "cli"),
     ("report", "run"),
 ];

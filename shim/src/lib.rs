@@ -5,6 +5,7 @@
 
 pub mod add_dir;
 pub mod bytes;
+pub mod clean;
 pub mod decide;
 pub mod exec;
 pub mod find;
@@ -12,6 +13,7 @@ pub mod identity;
 pub mod refusal;
 pub mod registry;
 
+pub use clean::clean;
 pub use decide::{Place, Tree, Verdict, decide};
 pub use identity::Identity;
 pub use refusal::Refusal;

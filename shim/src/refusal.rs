@@ -172,10 +172,7 @@ fn mend(path: &Path, damage: &Damage) -> String {
 
 /// A path for a person's eyes: a directory's name must not move the cursor.
 pub fn shown(path: &Path) -> String {
-    path.to_string_lossy()
-        .chars()
-        .flat_map(|c| if c.is_control() { c.escape_default().collect() } else { vec![c] })
-        .collect()
+    crate::clean(&path.to_string_lossy())
 }
 
 /// A path as a word for a shell.

@@ -43,6 +43,8 @@ pub enum Verb {
     Host(HostArgs),
     /// Look at what a project's .vmclaude.toml requests, and approve it
     Approve(Approve),
+    /// Show what sessions changed of the files that programs here run unasked; put it back, or accept it
+    Review(Review),
     /// List running sessions, stop them, read their logs, open ports into them
     Session(Session),
     /// Build, list and remove images
@@ -200,6 +202,20 @@ pub struct SessionForward {
     /// The start of the session's ID (default: this directory's)
     #[arg(long, value_name = "ID")]
     pub session: Option<String>,
+}
+
+/// `vmclaude review`.
+#[derive(Debug, Args)]
+pub struct Review {
+    /// Put these files back to what they were before
+    #[arg(long, requires = "files", conflicts_with = "accept")]
+    pub restore: bool,
+    /// Accept these files as they are (default: all)
+    #[arg(long)]
+    pub accept: bool,
+    /// Files, as they are listed (default: all)
+    #[arg(value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub files: Vec<String>,
 }
 
 /// `vmclaude image`.

@@ -12,6 +12,7 @@ mod image;
 mod list;
 mod man;
 mod prune;
+mod review;
 mod route;
 mod session;
 mod status;
@@ -73,6 +74,7 @@ fn verb(host: &Host, verb: Verb) -> Result<Exit> {
         Verb::Status(output) => status::run(host, &output),
         Verb::Session(words) => self::session::run(host, &words.verb),
         Verb::Prune => prune::run(host),
+        Verb::Review(words) => review::run(host, &words),
         Verb::Approve(words) => approve::run(host, &words),
         Verb::Host(words) => self::host::run(host, &words),
         #[cfg(target_os = "linux")]

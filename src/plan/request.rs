@@ -235,7 +235,7 @@ const TAKEN: [&str; 16] = [
     "/boot",
     "/root",
     "/opt/claude",
-    "/var/lib/vmclaude",
+    "/var",
 ];
 
 fn mount(asked: &Asked) -> Result<()> {

@@ -1,6 +1,7 @@
 //! The only printer. Data goes to stdout, words for people to stderr, and a closed pipe is not an error of ours.
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
+pub mod changes;
 pub mod log;
 pub mod plan;
 pub mod sessions;

@@ -43,7 +43,7 @@ use record::Record;
 use signals::Event;
 use std::path::Path;
 use std::time::Duration;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 /// Below so many bytes free on the disk no session starts: it could not even write its logs.
 const DISK_LEAST: u64 = 64 << 20;
@@ -52,12 +52,15 @@ const LOG_SHOWN: u64 = 16 << 10;
 /// How long others that start may hold the lock under which it is decided whether there is room.
 const LOCK_LIMIT: Duration = Duration::from_secs(30);
 
+/// What is heard when the guest's command may start.
+pub type Ready = oneshot::Receiver<()>;
+
 /// Runs `plan` by `launch` to its end, noting in `denials` what the guest was refused and in `notes` what else a person
-/// should hear. When this returns, no process, mount or socket of the session is left.
+/// should hear. The command starts when `ready` was heard from. When this returns, no process, mount or socket of the session is left.
 ///
 /// # Errors
 /// When the VM cannot be started or is lost; the reasons hold the end of its log.
-pub fn run(host: &Host, plan: &Plan, launch: &Launch, denials: Denials, notes: &Notes) -> Result<Exit> {
+pub fn run(host: &Host, plan: &Plan, launch: &Launch, denials: Denials, notes: &Notes, ready: Ready) -> Result<Exit> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().what(|| "cannot start")?;
     // Before there is anything to clean up: from here on no signal but KILL ends us without our doing it.
     let inside = runtime.enter();
@@ -68,7 +71,7 @@ pub fn run(host: &Host, plan: &Plan, launch: &Launch, denials: Denials, notes: &
     drop(inside);
     tty::give_back_on_panic();
     let mut machine = None;
-    let about = About { host, plan, launch, dir: record.dir(), denials, ports, notes };
+    let about = About { host, plan, launch, dir: record.dir(), denials, ports, notes, ready };
     let outcome = runtime.block_on(session(about, events, &mut machine));
     let outcome = outcome.map_err(|e| explain(e, machine.as_mut(), record.dir()));
     if outcome.is_err() {
@@ -123,6 +126,7 @@ struct About<'a> {
     denials: Denials,
     ports: Ports,
     notes: &'a Notes,
+    ready: Ready,
 }
 
 /// Starts the machine and talks to it. `slot` holds whatever runs.
@@ -131,7 +135,7 @@ async fn session(
     mut events: mpsc::UnboundedReceiver<Event>,
     slot: &mut Option<Machine>,
 ) -> Result<Exit> {
-    let About { host, plan, launch, dir, denials, ports, notes } = about;
+    let About { host, plan, launch, dir, denials, ports, notes, ready } = about;
     let wire = tokio::select! {
         wire = Machine::start(plan, launch, dir, slot) => wire?,
         signal = signals::deadly(&mut events) => return Ok(Exit::Signal(signal as i32)),
@@ -139,6 +143,9 @@ async fn session(
     profile::mark("the guest says hello");
     match slot {
         Some(machine) => {
+            // Nothing was sent or nobody will: either way there is nothing more to wait for.
+            let _ = ready.await;
+            profile::mark("the project was looked at");
             let house = House::new(dir, machine.pids(), ports, notes.clone());
             converse::run(host, plan, machine, wire, events, denials, house).await
         }

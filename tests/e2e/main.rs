@@ -10,6 +10,7 @@ mod dry_run;
 mod exits;
 mod network;
 mod protected;
+mod review;
 mod routing;
 mod sessions;
 mod share;

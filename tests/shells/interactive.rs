@@ -52,6 +52,25 @@ fn enrolling_where_one_stands_is_seen_at_the_next_prompt() {
 }
 
 #[test]
+fn what_waits_for_a_review_is_said_at_every_cd_without_a_process() {
+    let world = World::new();
+    let pending = world.state.join("review.pending");
+    for shell in ALL {
+        let (mut t, _) = loaded(&world, shell);
+        let reminder = "wait for you: vmclaude review";
+        std::fs::write(&pending, format!("/elsewhere\n{}\n", world.path("tr ee").display())).expect("write");
+        has(&t.step("cd \"$T\""), reminder, shell);
+        lacks(&t.step("true"), reminder, shell);
+        has(&t.step("cd sub"), reminder, shell);
+        std::fs::write(&pending, "/elsewhere\n").expect("write");
+        lacks(&t.step("cd .."), reminder, shell);
+        std::fs::remove_file(&pending).expect("rm");
+        lacks(&t.step("cd sub"), reminder, shell);
+        t.step("cd \"$O\"");
+    }
+}
+
+#[test]
 fn the_status_is_untouched() {
     let world = World::new();
     for shell in ALL {

@@ -1,0 +1,109 @@
+//! `vmclaude review`: what sessions changed of the files that run unasked; to put back, or to accept.
+
+use crate::cli::args::Review;
+use crate::enrollment::{only_a_person, open_root, project_or_here};
+use crate::error::{Context, Failure, Result};
+use crate::exit::Exit;
+use crate::host::Host;
+use crate::report;
+use crate::report::changes::{difference, name};
+use crate::tripwire::change::Change;
+use crate::tripwire::classes::Side;
+use crate::tripwire::store::{Store, Waiting};
+use crate::tripwire::{self, walk};
+use std::fs::File;
+use std::path::Path;
+use vmclaude_shim::Identity;
+
+/// Shows, restores or accepts.
+///
+/// # Errors
+/// When Claude asks for more than to see, a file does not wait, or it cannot be restored.
+pub(super) fn run(host: &Host, words: &Review) -> Result<Exit> {
+    let project = project_or_here(host)?;
+    let root = open_root(host, &project)?;
+    let identity = Identity::of_open(&root).what(|| "cannot look at the project")?;
+    let store = Store::open(&host.dirs.state, &identity.text())?;
+    let roots = Roots { project: root, rest: &project.rest };
+    if words.restore || words.accept {
+        only_a_person(host, "review")?;
+        return decide(&store, &roots, words);
+    }
+    show(&store, &roots, words)
+}
+
+struct Roots<'a> {
+    project: File,
+    rest: &'a Path,
+}
+
+impl Roots<'_> {
+    fn of(&self, waiting: &Waiting, change: &Change) -> Result<File> {
+        match change.side {
+            Side::Project => self.project.try_clone().what(|| "cannot look at the project"),
+            Side::Home => walk::open(&waiting.home).what(|| "cannot look at the guest's home"),
+        }
+    }
+
+    /// Whether a word names this change: as it is shown, or from the current directory.
+    fn names(&self, word: &str, change: &Change) -> bool {
+        let plain = word.strip_prefix("./").unwrap_or(word);
+        let here = self.rest.join(plain);
+        name(change) == word || change.side == Side::Project && here.to_str() == Some(&change.path)
+    }
+}
+
+fn show(store: &Store, roots: &Roots<'_>, words: &Review) -> Result<Exit> {
+    let waiting = store.waiting();
+    let chosen = choose(&waiting, roots, &words.files)?;
+    for change in &chosen {
+        let before = change.before.as_ref().and_then(|entry| store.kept(entry));
+        let after = roots.of(&waiting, change).ok().and_then(|root| tripwire::now(&root, change));
+        report::data(&(difference(change, before.as_deref(), after.as_deref()) + "\n"))?;
+    }
+    if let Some(why) = &waiting.skipped {
+        report::note(&format!("not every file was looked at ({why})"));
+    }
+    report::note(match chosen.len() {
+        0 => "nothing waits for a review here",
+        _ => "vmclaude review --restore FILE puts one back; vmclaude review --accept takes them all as they are",
+    });
+    Ok(Exit::OK)
+}
+
+fn decide(store: &Store, roots: &Roots<'_>, words: &Review) -> Result<Exit> {
+    let mut restored = Vec::new();
+    let left = store.change(|waiting| {
+        let chosen = choose(waiting, roots, &words.files)?;
+        for change in chosen {
+            if words.restore {
+                tripwire::restore(store, &roots.of(waiting, &change)?, &change)?;
+                restored.push(name(&change));
+            }
+            waiting.changes.retain(|c| (c.side, &c.path) != (change.side, &change.path));
+        }
+        Ok(waiting.changes.len())
+    })?;
+    restored.iter().for_each(|file| report::note(&format!("restored {file}")));
+    report::note(&match left {
+        0 => "nothing waits for a review here any more".to_owned(),
+        1 => "one file still waits (vmclaude review)".to_owned(),
+        n => format!("{n} files still wait (vmclaude review)"),
+    });
+    Ok(Exit::OK)
+}
+
+/// The changes that are meant: all, or those of these files.
+fn choose(waiting: &Waiting, roots: &Roots<'_>, files: &[String]) -> Result<Vec<Change>> {
+    if files.is_empty() {
+        return Ok(waiting.changes.clone());
+    }
+    let find = |file: &String| {
+        waiting.changes.iter().find(|change| roots.names(file, change)).cloned().ok_or_else(|| {
+            Failure::usage(format!("{file} does not wait for a review"))
+                .because("no session changed it since it was last accepted, or it is no file that runs unasked")
+                .next("vmclaude review")
+        })
+    };
+    files.iter().map(find).collect()
+}

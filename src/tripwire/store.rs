@@ -1,0 +1,218 @@
+//! What the tripwire keeps between runs, below the state directory: the last walk, what waits for a review, and the bytes of
+//! listed files. One directory for each project, by its identity.
+
+use super::change::{Change, merge};
+use super::found::{Entry, Found, sha};
+use crate::error::{Context, Result};
+use crate::files::{Lock, lock, private_dir, try_lock, write_atomic};
+use crate::hook::PENDING;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+/// Both trees, as they were at one time.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Snapshot {
+    /// The project.
+    pub project: Found,
+    /// The guest's home.
+    pub home: Found,
+}
+
+/// What waits for a review.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Waiting {
+    /// Where the project is.
+    pub root: PathBuf,
+    /// Where the guest's home is.
+    pub home: PathBuf,
+    /// What changed, in the order of the paths.
+    pub changes: Vec<Change>,
+    /// What a walk did not see.
+    pub skipped: Option<String>,
+}
+
+/// The directory of one project.
+#[derive(Debug, Clone)]
+pub struct Store {
+    state: PathBuf,
+    dir: PathBuf,
+}
+
+impl Store {
+    /// The store of the project with this identity.
+    ///
+    /// # Errors
+    /// When its directory cannot be made or trusted.
+    pub fn open(state: &Path, identity: &str) -> Result<Store> {
+        let dir = state.join("review").join(identity.replace(':', "-"));
+        private_dir(state)?;
+        private_dir(&state.join("review"))?;
+        private_dir(&dir)?;
+        private_dir(&dir.join("kept"))?;
+        Ok(Store { state: state.to_path_buf(), dir })
+    }
+
+    fn lock(&self) -> Result<Lock> {
+        lock(&self.dir.join("lock"))
+    }
+
+    /// What the last walk found; nothing when there was none, or it cannot be read: then everything is read again.
+    pub fn last(&self) -> Snapshot {
+        read(&self.dir.join("last.json")).unwrap_or_default()
+    }
+
+    /// Keeps the bytes of a listed file under their hash.
+    pub fn keep(&self, sha: &str, bytes: &[u8]) {
+        let file = self.dir.join("kept").join(sha);
+        if !file.exists() && write_aside(&file, bytes).is_err() {
+            tracing::warn!("cannot keep a file for a review");
+        }
+    }
+
+    /// The bytes that were kept, if they are what they were.
+    pub fn kept(&self, entry: &Entry) -> Option<Vec<u8>> {
+        let hash = entry.sha.as_ref()?;
+        std::fs::read(self.dir.join("kept").join(hash)).ok().filter(|bytes| sha(bytes) == *hash)
+    }
+
+    /// Notes the state before a run, in a file that its process holds locked: a run that is killed is finished by the next.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn begin(&self, before: &Snapshot) -> Result<Begun> {
+        let name = format!("before-{}-{}", std::process::id(), fresh());
+        let lock = lock(&self.dir.join(format!("{name}.lock")))?;
+        write(&self.dir.join(format!("{name}.json")), before)?;
+        Ok(Begun { name, _lock: lock })
+    }
+
+    /// The states before runs that were killed; they are forgotten with this.
+    pub fn unfinished(&self) -> Vec<Snapshot> {
+        let names = std::fs::read_dir(&self.dir).into_iter().flatten().flatten().map(|e| e.path());
+        let mut found = Vec::new();
+        for path in names.filter(|p| {
+            p.extension().is_some_and(|e| e == "json")
+                && p.file_stem().is_some_and(|s| s.as_encoded_bytes().starts_with(b"before-"))
+        }) {
+            let lock = path.with_extension("lock");
+            if let Ok(Some(_held)) = try_lock(&lock) {
+                found.extend(read(&path));
+                let _ = std::fs::remove_file(&path);
+                let _ = std::fs::remove_file(&lock);
+            }
+        }
+        found
+    }
+
+    /// What waits for a review.
+    pub fn waiting(&self) -> Waiting {
+        read(&self.dir.join("waiting.json")).unwrap_or_default()
+    }
+
+    /// Ends a run: what it changed waits together with what waited before, and the next walk has `after` to go by.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn finish(
+        &self,
+        roots: (&Path, &Path),
+        changes: Vec<Change>,
+        after: &Snapshot,
+        begun: Option<Begun>,
+    ) -> Result<()> {
+        let _held = self.lock()?;
+        let old = self.waiting();
+        let skipped = after.project.skipped.clone().or(after.home.skipped.clone()).or(old.skipped);
+        let changes = merge(old.changes, changes);
+        let skipped = skipped.filter(|_| !changes.is_empty());
+        self.put(&Waiting { root: roots.0.to_path_buf(), home: roots.1.to_path_buf(), changes, skipped })?;
+        write(&self.dir.join("last.json"), after)?;
+        if let Some(begun) = begun {
+            let _ = std::fs::remove_file(self.dir.join(format!("{}.json", begun.name)));
+            let _ = std::fs::remove_file(self.dir.join(format!("{}.lock", begun.name)));
+        }
+        self.forget(after);
+        Ok(())
+    }
+
+    /// Changes what waits, under the lock.
+    ///
+    /// # Errors
+    /// When it cannot be written, or `change` fails: then nothing is changed.
+    pub fn change<T>(&self, change: impl FnOnce(&mut Waiting) -> Result<T>) -> Result<T> {
+        let _held = self.lock()?;
+        let mut waiting = self.waiting();
+        let answer = change(&mut waiting)?;
+        self.put(&waiting)?;
+        Ok(answer)
+    }
+
+    fn put(&self, waiting: &Waiting) -> Result<()> {
+        let file = self.dir.join("waiting.json");
+        if waiting.changes.is_empty() {
+            let _ = std::fs::remove_file(&file);
+        } else {
+            write(&file, waiting)?;
+        }
+        list(&self.state)
+    }
+
+    /// Forgets kept bytes that nothing needs any more.
+    fn forget(&self, last: &Snapshot) {
+        let waiting = self.waiting();
+        let waits = waiting.changes.iter().flat_map(|c| [&c.before, &c.after]).flatten();
+        let listed = [&last.project, &last.home].into_iter().flat_map(|found| found.tree.values());
+        let needed: BTreeSet<&str> = waits.chain(listed).filter_map(|e| e.sha.as_deref()).collect();
+        for file in std::fs::read_dir(self.dir.join("kept")).into_iter().flatten().flatten() {
+            if file.file_name().to_str().is_none_or(|name| !needed.contains(name)) {
+                let _ = std::fs::remove_file(file.path());
+            }
+        }
+    }
+}
+
+/// A run whose end is not known yet.
+pub struct Begun {
+    name: String,
+    _lock: Lock,
+}
+
+/// Writes the list for the prompt hooks. It is there only when something waits, so that they need not read it.
+fn list(state: &Path) -> Result<()> {
+    let _held = lock(&state.join("review/lock"))?;
+    let stores = std::fs::read_dir(state.join("review")).into_iter().flatten().flatten();
+    let roots: BTreeSet<PathBuf> =
+        stores.filter_map(|s| Some(read::<Waiting>(&s.path().join("waiting.json"))?.root)).collect();
+    let file = state.join(PENDING);
+    if roots.is_empty() {
+        let _ = std::fs::remove_file(&file);
+        return Ok(());
+    }
+    let lines: Vec<u8> = roots.iter().flat_map(|root| [root.as_os_str().as_bytes(), b"\n"].concat()).collect();
+    write_atomic(&file, &lines, 0o600)
+}
+
+fn read<T: serde::de::DeserializeOwned>(file: &Path) -> Option<T> {
+    serde_json::from_slice(&std::fs::read(file).ok()?).ok()
+}
+
+fn write<T: Serialize>(file: &Path, value: &T) -> Result<()> {
+    let what = || format!("cannot write {}", file.display());
+    write_aside(file, &serde_json::to_vec(value).what(what)?).what(what)
+}
+
+/// As [`write_atomic`], without waiting for the disk: after a power cut a review starts anew.
+fn write_aside(file: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    let mut aside = tempfile::Builder::new().prefix(".aside-").tempfile_in(file.parent().unwrap_or(Path::new("/")))?;
+    std::io::Write::write_all(&mut aside, bytes)?;
+    aside.persist(file).map_err(|e| e.error)?;
+    Ok(())
+}
+
+/// A number that this process did not use yet.
+fn fresh() -> u32 {
+    static NEXT: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
+    NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed)
+}
