@@ -1,5 +1,6 @@
 //! One invocation, top to bottom.
 
+pub mod apple;
 pub mod qemu;
 
 use crate::cli::args::RunFlags;
@@ -122,25 +123,30 @@ fn plan(host: &Host, settings: &Settings, flags: &RunFlags, place: &Place, argv:
 /// What carries a plan out on this host, found and known to work.
 enum Engine {
     Qemu(qemu::Machine),
+    Apple(apple::Container),
 }
 
 impl Engine {
     /// Finds it. For a dry run nothing is started, so what only a trial can tell is hoped for.
     fn ready(host: &Host, settings: &Settings, dry_run: bool) -> Result<Engine> {
-        qemu::ready(host, settings, dry_run).map(Engine::Qemu)
+        match settings.engine {
+            settings::Engine::Qemu => qemu::ready(host, settings, dry_run).map(Engine::Qemu),
+            settings::Engine::Apple => apple::ready(host, settings, dry_run).map(Engine::Apple),
+        }
     }
 
     /// The processes for this plan.
     fn launch(&self, host: &Host, settings: &Settings, plan: &Plan) -> Result<Launch> {
         match self {
             Engine::Qemu(machine) => qemu::launch(host, settings, plan, machine).map(Launch::Qemu),
+            Engine::Apple(container) => Ok(Launch::Apple(container.clone())),
         }
     }
 
     /// What the next run will be glad of; this one is over and does not care.
     fn after(&self, host: &Host, plan: &Plan, launch: &Launch) {
-        match (self, launch) {
-            (Engine::Qemu(machine), Launch::Qemu(launch)) => qemu::after(host, plan, machine, launch),
+        if let (Engine::Qemu(machine), Launch::Qemu(launch)) = (self, launch) {
+            qemu::after(host, plan, machine, launch);
         }
     }
 }

@@ -19,7 +19,10 @@ use std::path::PathBuf;
 struct File {
     memory: Option<String>,
     cpus: Option<u32>,
+    engine: Option<Engine>,
     qemu: Option<PathBuf>,
+    container: Option<PathBuf>,
+    wire: Wire,
     warm_start: Option<bool>,
     home: Home,
     image: Image,
@@ -71,13 +74,45 @@ struct Protect {
     paths: Vec<String>,
 }
 
+/// What runs VMs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Engine {
+    /// QEMU.
+    Qemu,
+    /// Apple's `container`.
+    Apple,
+}
+
+/// How the wire reaches a container of Apple's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Wire {
+    /// A socket that the system relays.
+    #[default]
+    Socket,
+    /// The container's stdin and stdout. The system writes what a container says to disk: traffic of the wire included.
+    Stdio,
+}
+
+impl Engine {
+    /// The one that this system has.
+    const OWN: Engine = if cfg!(target_os = "macos") { Engine::Apple } else { Engine::Qemu };
+}
+
 /// Settings with every default filled in.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
     /// Processors and memory of a VM.
     pub limits: Limits,
+    /// What runs VMs.
+    pub engine: Engine,
     /// QEMU's program file, where it is not in the usual places.
     pub qemu: Option<PathBuf>,
+    /// Apple's `container`, where it is not in the usual places.
+    pub container: Option<PathBuf>,
+    /// How the wire reaches a container.
+    pub wire: Wire,
     /// Whether machines are copied from templates, and templates made.
     pub warm_start: bool,
     /// Whose the guest's home is.
@@ -131,14 +166,22 @@ fn resolve(file: File, host: &Host) -> Result<Settings> {
             limits.cpus = Some(parse_cpus(name, text)?);
         }
     }
-    if let Some(qemu) = file.qemu.as_ref().filter(|q| !q.is_absolute()) {
-        return Err(Failure::usage(format!("qemu is not an absolute path: {}", qemu.display()))
-            .because("what runs must not depend on the current directory or on PATH")
-            .next("qemu = \"/usr/bin/qemu-system-x86_64\""));
+    for (name, path, example) in [
+        ("qemu", &file.qemu, "/usr/bin/qemu-system-x86_64"),
+        ("container", &file.container, "/usr/local/bin/container"),
+    ] {
+        if let Some(path) = path.as_ref().filter(|path| !path.is_absolute()) {
+            return Err(Failure::usage(format!("{name} is not an absolute path: {}", path.display()))
+                .because("what runs must not depend on the current directory or on PATH")
+                .next(format!("{name} = \"{example}\"")));
+        }
     }
     Ok(Settings {
         limits,
+        engine: file.engine.unwrap_or(Engine::OWN),
         qemu: file.qemu,
+        container: file.container,
+        wire: file.wire,
         warm_start: match host.var("VMCLAUDE_WARM_START") {
             Some(text) => text != "0",
             None => file.warm_start.unwrap_or(true),

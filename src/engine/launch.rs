@@ -1,8 +1,9 @@
 //! What a session starts: programs, their arguments and the descriptors that they inherit. Data only.
 
+use super::apple::Container;
 use crate::plan::Identity;
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// The first descriptor number that a program of ours inherits; the others follow in order.
 pub const FIRST_FD: i32 = 200;
@@ -12,6 +13,9 @@ pub const FIRST_FD: i32 = 200;
 pub enum Launch {
     /// A machine of QEMU's.
     Qemu(Qemu),
+    /// A container of Apple's. What it is told follows from this and the session's place
+    /// ([`apple::run`](super::apple::run)).
+    Apple(Container),
 }
 
 /// The processes of one run with QEMU, in the order in which they start.
@@ -43,9 +47,16 @@ pub struct Program {
     pub args: Vec<OsString>,
     /// Inherited descriptors: [`FIRST_FD`], the next, and so on.
     pub fds: Vec<Source>,
+    /// The whole environment.
+    pub env: Vec<(OsString, OsString)>,
 }
 
 impl Program {
+    /// A program without arguments, descriptors and environment.
+    pub fn new(path: &Path) -> Program {
+        Program { path: path.to_path_buf(), args: Vec::new(), fds: Vec::new(), env: Vec::new() }
+    }
+
     /// Adds an inherited descriptor and says how the program can open it again by path.
     pub fn inherit(&mut self, source: Source) -> String {
         format!("/proc/self/fd/{}", self.inherit_fd(source))

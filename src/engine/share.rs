@@ -9,7 +9,7 @@ pub const VERB: &str = "__share";
 
 /// The share server of `plan`: the listener first, then a directory for each mount, in the plan's order.
 pub fn program(exe: &Path, plan: &Plan) -> Option<Program> {
-    let mut server = Program { path: exe.to_path_buf(), args: vec![VERB.into()], fds: Vec::new() };
+    let mut server = Program { args: vec![VERB.into()], ..Program::new(exe) };
     server.inherit_fd(Source::ShareListener);
     for mount in &plan.mounts {
         server.inherit_fd(Source::Dir(mount.host.clone(), mount.identity));

@@ -1,5 +1,6 @@
 //! What `--dry-run` prints: the very values that a run would use. Values of variables are never among them.
 
+use crate::engine::apple::{Container, Place};
 use crate::engine::launch::{FIRST_FD, Launch, Program, Qemu, Source};
 use crate::files::quoted;
 use crate::plan::Plan;
@@ -42,8 +43,24 @@ pub fn text(plan: &Plan, launch: &Launch) -> String {
     }
     match launch {
         Launch::Qemu(launch) => qemu(&mut out, launch),
+        Launch::Apple(container) => apple(&mut out, plan, container),
     }
     out
+}
+
+/// With the name of a session and its directory left open: both are made when it runs.
+fn apple(out: &mut String, plan: &Plan, container: &Container) {
+    let place = Place { id: "SESSION".into(), dir: "/SESSION".into() };
+    out.push('\n');
+    match crate::engine::apple::run(container, plan, &place) {
+        Ok(run) => {
+            for (link, to) in &run.links {
+                let _ = writeln!(out, "{} is a link to {}", quoted(link), quoted(to));
+            }
+            process(out, &run.program);
+        }
+        Err(failure) => out.push_str(&format!("{failure}\n")),
+    }
 }
 
 fn qemu(out: &mut String, launch: &Qemu) {

@@ -48,8 +48,28 @@ pub(crate) struct Running {
     name: String,
 }
 
-/// Starts `program` with its output in `log`, inside the session's directory.
+/// Starts `program` with its output in `log`, inside the session's directory. It dies with us.
 pub(crate) fn start(program: &Program, handles: &Handles<'_>, log: &str, stdin: Stdio) -> Result<Running> {
+    launch(program, handles, log, (stdin, None), true)
+}
+
+/// Starts a program that is not to die with us, because it has something to finish.
+pub(crate) fn start_free(
+    program: &Program,
+    handles: &Handles<'_>,
+    log: &str,
+    streams: (Stdio, Option<Stdio>),
+) -> Result<Running> {
+    launch(program, handles, log, streams, false)
+}
+
+fn launch(
+    program: &Program,
+    handles: &Handles<'_>,
+    log: &str,
+    (stdin, stdout): (Stdio, Option<Stdio>),
+    tied: bool,
+) -> Result<Running> {
     let name = program.path.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let what = || format!("cannot start {}", program.path.display());
     let log = File::options()
@@ -62,11 +82,13 @@ pub(crate) fn start(program: &Program, handles: &Handles<'_>, log: &str, stdin: 
     let numbers: Vec<i32> = fds.iter().map(AsRawFd::as_raw_fd).collect();
     let parent = nix::unistd::getpid();
     let mut command = Command::new(&program.path);
-    command.args(&program.args).env_clear().stdin(stdin);
-    command.stdout(log.try_clone().what(what)?).stderr(log).current_dir("/");
+    command.args(&program.args).env_clear().envs(program.env.iter().cloned()).stdin(stdin);
+    command.stdout(stdout.unwrap_or(log.try_clone().what(what)?.into())).stderr(log).current_dir("/");
     let setup = move || -> std::io::Result<()> {
         nix::unistd::setsid()?;
-        die_with(parent)?;
+        if tied {
+            die_with(parent)?;
+        }
         for fd in &numbers {
             // SAFETY: the parent holds these descriptors open until the child has started.
             fcntl(unsafe { BorrowedFd::borrow_raw(*fd) }, FcntlArg::F_SETFD(FdFlag::empty()))?;
@@ -128,7 +150,7 @@ fn duplicate(fd: BorrowedFd<'_>, number: i32) -> nix::Result<OwnedFd> {
 }
 
 /// The directory itself, if it is still the one that was decided upon: from here on nobody can swap it.
-fn directory(path: &Path, identity: Option<Identity>) -> Result<File> {
+pub(crate) fn directory(path: &Path, identity: Option<Identity>) -> Result<File> {
     let flags = OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | PATH_ONLY;
     let what = || format!("cannot open {}", path.display());
     let dir = File::options().read(true).custom_flags(flags.bits()).open(path).what(what)?;
@@ -156,6 +178,19 @@ impl Running {
     pub(crate) fn kill(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+    }
+
+    /// Waits for its end, for so long; `None`: it goes on. `Some(true)`: it ended well.
+    pub(crate) fn wait(&mut self, limit: Duration) -> Option<bool> {
+        let end = Instant::now() + limit;
+        loop {
+            match self.child.try_wait() {
+                Ok(Some(status)) => return Some(status.success()),
+                Ok(None) if Instant::now() < end => std::thread::sleep(Duration::from_millis(2)),
+                Ok(None) => return None,
+                Err(_) => return Some(false),
+            }
+        }
     }
 
     /// Whether it has ended, by itself.

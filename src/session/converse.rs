@@ -13,11 +13,10 @@ use crate::plan::network::Mode;
 use crate::profile;
 use std::fs::File;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
-use tokio::io::{ReadHalf, split};
+use tokio::io::{AsyncRead, AsyncWrite, ReadHalf, split};
 use tokio::sync::mpsc;
 use vmclaude_init::wire::mux::{Side, Stream, Wire, greet};
 use vmclaude_init::wire::proto::{self, Ended, MAX_TO_HOST, Network, Open, Start, ToGuest, ToHost, VERSION};
@@ -56,6 +55,7 @@ pub(super) async fn run(
                 }
                 ToHost::Failed(why) => {
                     let _ = talk.send(&ToGuest::ExitAck).await;
+                    machine.farewell();
                     return Err(Failure::new("the guest could not do it").because(why.escape_debug()));
                 }
                 ToHost::OutOfMemory(processes) => killed = processes,
@@ -83,6 +83,7 @@ pub(super) async fn run(
     };
     house.weigh();
     talk.finish(&mut events).await;
+    machine.farewell();
     if killed > 0 {
         house.out_of_memory(killed, plan.limits.memory, ended != Ended::Code(0));
     }
@@ -90,9 +91,7 @@ pub(super) async fn run(
 }
 
 /// Waits for the guest's hello and starts moving the wire's bytes.
-pub(super) async fn connect(near: UnixStream) -> Result<Wire> {
-    near.set_nonblocking(true).what(|| "cannot prepare the wire")?;
-    let mut near = tokio::net::UnixStream::from_std(near).what(|| "cannot prepare the wire")?;
+pub(super) async fn connect(mut near: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) -> Result<Wire> {
     let version = tokio::time::timeout(HELLO_LIMIT, greet(&mut near)).await;
     let version = version.map_err(|_| lost(format!("it did not answer within {} s", HELLO_LIMIT.as_secs())))?;
     match version.map_err(lost)? {

@@ -12,7 +12,7 @@ const KEPT: usize = 16;
 /// How much of each log is kept, from its end.
 const TAIL: u64 = 64 << 10;
 /// The logs of a session. Nothing of what its command reads or writes is in them.
-pub(super) const LOGS: [&str; 4] = ["session.log", "share.log", "machine.log", "console.log"];
+pub(super) const LOGS: [&str; 5] = ["session.log", "container.log", "share.log", "machine.log", "console.log"];
 const RECORD: &str = "ended.json";
 
 /// A session that is over.

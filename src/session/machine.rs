@@ -1,5 +1,6 @@
 //! The machine of a session, whatever carries it out: started, watched and ended through here.
 
+use super::apple::{self, Client};
 use super::processes::{self, Processes};
 use crate::engine::launch::Launch;
 use crate::error::Result;
@@ -11,6 +12,8 @@ use vmclaude_init::wire::mux::Wire;
 pub(super) enum Machine {
     /// QEMU and its share server.
     Qemu(Processes),
+    /// The client of a container.
+    Apple(Client),
 }
 
 impl Machine {
@@ -18,6 +21,7 @@ impl Machine {
     pub(super) async fn start(plan: &Plan, launch: &Launch, dir: &Path, slot: &mut Option<Machine>) -> Result<Wire> {
         match launch {
             Launch::Qemu(launch) => processes::start(plan, launch, dir, slot).await,
+            Launch::Apple(container) => apple::start(plan, container, dir, slot).await,
         }
     }
 
@@ -25,6 +29,8 @@ impl Machine {
     pub(super) fn pids(&self) -> Vec<u32> {
         match self {
             Machine::Qemu(processes) => processes.pids(),
+            // The machine is a process of the system's.
+            Machine::Apple(_) => Vec::new(),
         }
     }
 
@@ -32,6 +38,7 @@ impl Machine {
     pub(super) fn gone(&mut self) -> Option<&'static str> {
         match self {
             Machine::Qemu(processes) => processes.gone(),
+            Machine::Apple(client) => client.gone(),
         }
     }
 
@@ -39,6 +46,16 @@ impl Machine {
     pub(super) fn ended(&mut self) -> Vec<String> {
         match self {
             Machine::Qemu(processes) => processes.ended(),
+            Machine::Apple(client) => client.ended(),
+        }
+    }
+
+    /// The conversation came to its proper end, and the supervisor ends by itself.
+    pub(super) fn farewell(&mut self) {
+        match self {
+            // Nothing in it is worth waiting for.
+            Machine::Qemu(_) => {}
+            Machine::Apple(client) => client.farewell(),
         }
     }
 }

@@ -1,5 +1,6 @@
 //! One session: the record, the processes, the conversation over the wire, and the end.
 
+pub mod apple;
 pub mod ask;
 pub mod ask_shell;
 mod child;
@@ -79,10 +80,10 @@ pub fn run(host: &Host, plan: &Plan, launch: &Launch, denials: Denials, notes: &
     } else {
         tty::give_back()
     }
+    // The near end of the wire goes with it. Threads that wait for our own streams end with the process.
+    runtime.shutdown_background();
     drop(machine);
     profile::mark("everything is gone");
-    // Threads that wait for our own streams end with the process.
-    runtime.shutdown_background();
     record.keep(how(&outcome));
     outcome
 }
@@ -159,7 +160,7 @@ fn explain(mut failure: Failure, machine: Option<&mut Machine>, dir: &Path) -> F
         return failure;
     }
     failure.because.extend(machine.map(Machine::ended).unwrap_or_default());
-    for log in ["share.log", "machine.log", "console.log"] {
+    for log in ["container.log", "share.log", "machine.log", "console.log"] {
         let text = ended::tail(&dir.join(log), LOG_SHOWN).unwrap_or_default();
         for line in tail(&String::from_utf8_lossy(&text)) {
             failure = failure.because(format!("{log}: {}", line.escape_debug()));

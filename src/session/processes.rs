@@ -47,7 +47,13 @@ pub(super) async fn start(plan: &Plan, launch: &Qemu, dir: &Path, slot: &mut Opt
     let (processes, reach) = Processes::boot(plan, launch, dir)?;
     *slot = Some(Machine::Qemu(processes));
     profile::mark("QEMU is started");
-    converse::connect(reach.wire).await
+    converse::connect(asynchronous(reach.wire)?).await
+}
+
+fn asynchronous(wire: UnixStream) -> Result<tokio::net::UnixStream> {
+    let what = || "cannot prepare the wire";
+    wire.set_nonblocking(true).what(what)?;
+    tokio::net::UnixStream::from_std(wire).what(what)
 }
 
 /// The wire to a copy, once it runs and has its share; `None`: there is no template. Nothing of the user's has reached
@@ -72,7 +78,7 @@ async fn copied(
             None => Ok(()),
         }
     };
-    let (wire, ()) = tokio::try_join!(converse::connect(reach.wire), ready)?;
+    let (wire, ()) = tokio::try_join!(converse::connect(asynchronous(reach.wire)?), ready)?;
     Ok(Some(wire))
 }
 

@@ -1,11 +1,13 @@
 //! One private directory per running session: what it is, its logs, its sockets. Its lock says that it lives.
 
+use super::apple;
 use super::ended;
 use super::usage::{self, Peak, Usage};
 use crate::error::{Context, Result};
 use crate::files;
 use crate::plan::ports::Forward;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -116,7 +118,11 @@ impl Record {
 
 impl Drop for Record {
     /// The lock goes last, or others would take what is left for a crashed session's.
+    /// What could not be ended stays on record, and is tried again by whoever prunes.
     fn drop(&mut self) {
+        if apple::has_note(&self.dir) {
+            return;
+        }
         for entry in std::fs::read_dir(&self.dir).into_iter().flatten().flatten().filter(|e| e.file_name() != LOCK) {
             let _ = std::fs::remove_file(entry.path());
         }
@@ -188,10 +194,19 @@ fn is_old(dir: &Path) -> bool {
     age.is_some_and(|a| a.as_secs() > 60)
 }
 
-/// Removes what crashed sessions left, but for their logs; says how many there were.
+/// The names of the sessions that live.
+pub(crate) fn living(runs: &Path) -> BTreeSet<String> {
+    let dirs = std::fs::read_dir(runs).into_iter().flatten().flatten().map(|e| e.path());
+    let is_new = |dir: &Path| !dir.join(RECORD).exists() && !is_old(dir);
+    let lives = |dir: &PathBuf| files::is_locked(&dir.join(LOCK)) || is_new(dir);
+    dirs.filter(lives).filter_map(|dir| Some(dir.file_name()?.to_str()?.to_owned())).collect()
+}
+
+/// Removes what crashed sessions left, but for their logs; says how many there were. One whose container cannot be removed
+/// stays on record.
 pub fn prune(runs: &Path) -> usize {
     let (_, dead) = survey(runs);
-    dead.iter().filter(|dir| bury(dir)).count()
+    dead.iter().filter(|dir| apple::finish(dir) && bury(dir)).count()
 }
 
 fn bury(dir: &Path) -> bool {

@@ -6,6 +6,7 @@ use clap::CommandFactory;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use vmclaude::cli::args::{Container, Vmclaude};
+use vmclaude::engine::apple::{self, Wire, version::Version};
 use vmclaude::engine::launch::{Launch, Qemu, Warm};
 use vmclaude::engine::qemu::{self, Accel, Files, Life, Machine};
 use vmclaude::engine::share;
@@ -82,6 +83,23 @@ fn a_dry_run_without_kvm_or_directories() {
     plan.network.allow_hosts.clear();
     plan.limits = Limits { cpus: Some(3), memory: 512 };
     golden("dry-run-tcg.txt", &report::plan::text(&plan, &launch(&plan, Accel::Tcg)));
+}
+
+#[test]
+fn a_dry_run_with_apples_container() {
+    let container = apple::Container {
+        program: "/usr/local/bin/container".into(),
+        version: Version(1, 2, 2),
+        image: "vmclaude:0001".into(),
+        cores: 8,
+        wire: Wire::Socket,
+        caught: true,
+        env: vec![("HOME".into(), "/Users/ann".into())],
+        owner: "0123456789abcdef".into(),
+    };
+    let text = report::plan::text(&plan(), &Launch::Apple(container));
+    assert!(!text.contains("a secret"), "values are never shown");
+    golden("dry-run-apple.txt", &text);
 }
 
 #[test]

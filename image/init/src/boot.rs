@@ -1,6 +1,5 @@
 //! From the kernel's hand-over to a usable root, before the host has said anything: nothing here depends on a user.
 
-use crate::setup;
 use crate::sys::{at, load_module, loopback_up, make_dir, mount_on};
 use nix::mount::MsFlags;
 use std::fs::File;
@@ -28,13 +27,21 @@ const LATE: [(&str, &str, MsFlags, &str); 4] = [
     ("cgroup2", "/sys/fs/cgroup", MsFlags::MS_NOSUID.union(MsFlags::MS_NODEV).union(MsFlags::MS_NOEXEC), ""),
 ];
 
+/// The kernel's modules, and their order of loading.
+const MODULES: &str = "/modules";
+
+/// Whether we were started by the kernel of a machine that is all ours.
+pub(crate) fn is_machine() -> bool {
+    Path::new(MODULES).is_dir()
+}
+
 /// Mounts, loads the modules and assembles the root.
 pub(crate) fn prepare() -> io::Result<()> {
     for (kind, target, flags, data) in EARLY {
         mount_on(kind, Path::new(target), kind, flags, data)?;
     }
-    load_modules(Path::new("/modules"))?;
-    std::fs::remove_dir_all("/modules")?; // It is memory.
+    load_modules(Path::new(MODULES))?;
+    std::fs::remove_dir_all(MODULES)?; // It is memory.
     switch_root()?;
     for (kind, target, flags, data) in LATE {
         mount_on(kind, Path::new(target), kind, flags, data)?;
@@ -47,8 +54,7 @@ pub(crate) fn prepare() -> io::Result<()> {
     ] {
         symlink(target, Path::new("/dev").join(name))?;
     }
-    loopback_up()?;
-    setup::prepare()
+    loopback_up()
 }
 
 /// Opens the wire. The host sees it, and takes it for the word that everything before it is done.

@@ -3,6 +3,7 @@
 
 use crate::sys::{set_controlling, set_size};
 use nix::fcntl::OFlag;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{SigHandler, Signal, signal};
 use nix::sys::stat::{Mode, umask};
 use nix::unistd::{Gid, Pid, Uid};
@@ -109,6 +110,17 @@ fn endpoint(
     }
 }
 
+/// Open files: many, and a hard limit that programs may still raise to. A container may have less and no right to more.
+fn raise_files() -> io::Result<()> {
+    const FILES: Resource = Resource::RLIMIT_NOFILE;
+    const SOFT: u64 = 1 << 16;
+    if setrlimit(FILES, SOFT, 1 << 19).is_err() {
+        let (_, hard) = getrlimit(FILES)?;
+        setrlimit(FILES, SOFT.min(hard), hard)?;
+    }
+    Ok(())
+}
+
 fn become_user(command: &mut Command, start: &Start, terminal: Option<i32>) {
     let (uid, gid) = (Uid::from_raw(start.user.0), Gid::from_raw(start.user.1));
     let mask = Mode::from_bits_truncate(start.umask);
@@ -128,7 +140,7 @@ fn become_user(command: &mut Command, start: &Start, terminal: Option<i32>) {
         if let Ok(file) = nix::fcntl::open(c"/proc/self/oom_score_adj", OFlag::O_WRONLY, Mode::empty()) {
             nix::unistd::write(file, b"0")?;
         }
-        nix::sys::resource::setrlimit(nix::sys::resource::Resource::RLIMIT_NOFILE, 1 << 16, 1 << 19)?;
+        raise_files()?;
         umask(mask);
         nix::unistd::setgroups(&[gid])?;
         nix::unistd::setgid(gid)?;

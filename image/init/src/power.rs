@@ -1,5 +1,6 @@
 //! The end: nobody left, nothing mounted that has unwritten data, power off.
 
+use crate::Place;
 use nix::errno::Errno;
 use nix::sys::reboot::{RebootMode, reboot};
 use nix::sys::signal::{Signal, kill};
@@ -46,9 +47,12 @@ pub(crate) fn gone() -> ! {
     unsafe { libc::_exit(0) }
 }
 
-/// Kills what is left and powers off. Does not come back.
-pub(crate) fn off() -> ! {
+/// Kills what is left and powers off, or ends the container. Does not come back.
+pub(crate) fn off(place: Place) -> ! {
     let _ = kill(Pid::from_raw(-1), Signal::SIGKILL);
+    if place == Place::Container {
+        gone();
+    }
     let _ = reboot(RebootMode::RB_POWER_OFF);
     loop {
         nix::unistd::pause();

@@ -1,5 +1,6 @@
 //! One command over the wire, from the hello to the acknowledged exit.
 
+use crate::Place;
 use crate::command::{self, NotStarted, Running};
 use crate::net::{self, Prepared};
 use crate::relay::{Async, Noticed, pump};
@@ -7,13 +8,12 @@ use crate::sys::{self, Change};
 use crate::{keys, ports, power, proxy, setup};
 use nix::sys::signal::{Signal, kill, killpg};
 use std::collections::HashMap;
-use std::fs::File;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::io::{AsyncRead, ReadHalf, WriteHalf, split};
+use tokio::io::{AsyncRead, AsyncWrite, ReadHalf, WriteHalf, split};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Notify, mpsc};
@@ -37,28 +37,31 @@ struct Doors {
 const LOOK: Duration = Duration::from_millis(200);
 
 /// Speaks the wire until the exit is acknowledged or the host is gone.
-pub(crate) async fn serve(port: File, network: io::Result<Prepared>) -> io::Result<()> {
-    let mut port = Async::new(port)?;
+pub(crate) async fn serve(
+    place: Place,
+    mut port: impl AsyncRead + AsyncWrite + Unpin,
+    network: io::Result<Prepared>,
+) -> io::Result<()> {
     let door = proxy::listen(PROXY)?;
     // Whether the versions fit is for the host to say: it can explain it to somebody.
     answer(&mut port).await?;
     let wire = Wire::new(Side::Guest);
     tokio::select! {
         gone = wire.drive(port) => gone,
-        done = session(&wire, Doors { proxy: door, network }) => done,
+        done = session(place, &wire, Doors { proxy: door, network }) => done,
     }
 }
 
-async fn session(wire: &Wire, doors: Doors) -> io::Result<()> {
+async fn session(place: Place, wire: &Wire, doors: Doors) -> io::Result<()> {
     let (Open::Control, control) = wire.accept().await? else { return Err(unexpected("a stream before control")) };
     let (from_host, mut to_host) = split(control);
     let mut frames = frames(from_host);
     let Some(ToGuest::Start(start)) = frames.recv().await else { return Err(unexpected("no start")) };
-    let last = match run(wire, &start, doors, &mut frames, &mut to_host).await {
+    let last = match run(place, wire, &start, doors, &mut frames, &mut to_host).await {
         Ok(ended) => ToHost::Exit(ended),
         Err(e) => ToHost::Failed(e.to_string()),
     };
-    setup::unmount_shares(&start);
+    setup::settle(place, &start);
     proto::send(&mut to_host, &last).await?;
     while let Some(frame) = frames.recv().await {
         if frame == ToGuest::ExitAck {
@@ -82,13 +85,14 @@ fn frames(mut from: ReadHalf<Stream>) -> mpsc::Receiver<ToGuest> {
 }
 
 async fn run(
+    place: Place,
     wire: &Wire,
     start: &Start,
     doors: Doors,
     frames: &mut mpsc::Receiver<ToGuest>,
     to_host: &mut WriteHalf<Stream>,
 ) -> io::Result<Ended> {
-    setup::apply(start)?;
+    setup::apply(place, start)?;
     if let Some(limits) = open_doors(wire, start, doors)? {
         proto::send(to_host, &ToHost::Log(limits)).await?;
     }
@@ -121,7 +125,7 @@ async fn run(
                     break ended;
                 }
             }
-            frame = frames.recv() => obey(frame, &running)?,
+            frame = frames.recv() => obey(place, frame, &running)?,
         }
     };
     let killed = sys::oom_kills();
@@ -233,7 +237,7 @@ fn named(number: i32) -> proto::Signal {
     proto::Signal { name: name.to_owned(), number: number as u8 }
 }
 
-fn obey(frame: Option<ToGuest>, running: &Running) -> io::Result<()> {
+fn obey(place: Place, frame: Option<ToGuest>, running: &Running) -> io::Result<()> {
     match frame {
         Some(ToGuest::Signal(signal, reach)) => {
             if let Ok(signal) = Signal::from_str(&signal.name) {
@@ -247,6 +251,8 @@ fn obey(frame: Option<ToGuest>, running: &Running) -> io::Result<()> {
             }
             Ok(())
         }
+        // A container's clock and disk are the system's.
+        Some(ToGuest::Clock(..) | ToGuest::DiskFull(_)) if place == Place::Container => Ok(()),
         Some(ToGuest::Clock(seconds, nanos)) => setup::set_clock(seconds, nanos),
         Some(ToGuest::DiskFull(full)) => {
             if let Err(e) = setup::hold_disk(full) {

@@ -1,6 +1,7 @@
 //! What the host's start message asks for: clock, entropy, share, user, links.
 
 use crate::sys::{at, make_dir, mount_on, reseed};
+use crate::{Place, container};
 use nix::errno::Errno;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sys::time::TimeSpec;
@@ -27,8 +28,11 @@ const HOME: &str = "/home/claude";
 const USUAL: (u32, u32) = (1000, 1000);
 
 /// What is the same in every session, or nearly always; done before the host says anything.
-pub(crate) fn prepare() -> io::Result<()> {
-    nix::unistd::sethostname("vmclaude")?;
+pub(crate) fn prepare(place: Place) -> io::Result<()> {
+    // A container has the name that the system gave it.
+    if place == Place::Machine {
+        nix::unistd::sethostname("vmclaude")?;
+    }
     write("/etc/hostname", "vmclaude\n")?;
     write("/etc/hosts", "127.0.0.1 localhost vmclaude\n::1 localhost\n")?;
     make_dir(Path::new(WORKSPACE))?;
@@ -37,19 +41,31 @@ pub(crate) fn prepare() -> io::Result<()> {
 
 /// Does all that the host asks for, or says what could not be done. The seed comes first: this machine may be one of
 /// many copies, and nothing may draw the random numbers that the others draw.
-pub(crate) fn apply(start: &Start) -> io::Result<()> {
-    reseed(&start.seed)?;
-    set_clock(start.now.0, start.now.1)?;
+pub(crate) fn apply(place: Place, start: &Start) -> io::Result<()> {
+    match place {
+        Place::Machine => {
+            reseed(&start.seed)?;
+            set_clock(start.now.0, start.now.1)?;
+        }
+        // The system sets its clock and seeds it; more does no harm, and is not counted.
+        Place::Container => std::fs::write("/dev/urandom", &start.seed)?,
+    }
     if start.user != USUAL {
         add_user(start.user)?;
     }
     for (file, bytes) in &start.system {
         std::fs::write(path(file), bytes).map_err(|e| at("cannot write", path(file), e))?;
     }
-    bind_shares(start)?;
+    match place {
+        Place::Machine => bind_shares(start)?,
+        Place::Container => container::check_mounts(start)?,
+    }
     start.links.iter().for_each(|(from, to)| link(path(from), path(to)));
     for dir in &start.own {
-        own(path(dir), start.user)?;
+        match place {
+            Place::Machine => own(path(dir), start.user)?,
+            Place::Container => container::own(path(dir), start.user)?,
+        }
     }
     for (file, bytes) in &start.seeds {
         seed(path(file), bytes, start.user).map_err(|e| at("cannot make", path(file), e))?;
@@ -71,8 +87,16 @@ pub(crate) fn hold_disk(full: bool) -> io::Result<()> {
     std::fs::write(RESERVED, clusters.to_string()).map_err(|e| at("cannot write", Path::new(RESERVED), e))
 }
 
-/// Unmounts the share, so that everything written through a mapping is on the host.
-pub(crate) fn unmount_shares(start: &Start) {
+/// Brings everything that was written to the host: through a mapping, too.
+pub(crate) fn settle(place: Place, start: &Start) {
+    match place {
+        Place::Machine => unmount_shares(start),
+        Place::Container => nix::unistd::sync(),
+    }
+}
+
+/// Unmounts the share: a file that is mapped is then written.
+fn unmount_shares(start: &Start) {
     for dir in &start.own {
         let _ = umount2(path(dir), MntFlags::MNT_DETACH);
     }

@@ -2,12 +2,25 @@
 
 use nix::mount::{MsFlags, mount};
 use nix::unistd::Pid;
-use std::io;
+use std::io::{self, Write};
 use std::os::fd::{AsFd, AsRawFd};
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Whether lines for the log go to stderr.
+static STDERR: AtomicBool = AtomicBool::new(false);
+
+/// From now on: a container's kernel log is nobody's.
+pub(crate) fn log_to_stderr() {
+    STDERR.store(true, Ordering::Relaxed);
+}
 
 /// A line in the kernel's log, and so on the serial console that the host keeps.
 pub(crate) fn log(line: &str) {
+    if STDERR.load(Ordering::Relaxed) {
+        let _ = writeln!(io::stderr(), "vmclaude-init: {line}");
+        return;
+    }
     let _ = std::fs::write("/dev/kmsg", format!("<3>vmclaude-init: {line}"));
 }
 

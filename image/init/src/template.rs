@@ -36,7 +36,7 @@ pub(crate) fn settle() {
 
 /// Reads what the file system needs for new files, and the files that sessions read first.
 fn touch() {
-    let _ = crate::setup::prepare();
+    let _ = crate::setup::prepare(crate::Place::Machine);
     let dir = std::path::Path::new("/home/touched");
     let _ = std::fs::create_dir(dir);
     let _ = std::os::unix::fs::symlink("/workspace", dir.join("link"));

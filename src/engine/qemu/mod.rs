@@ -81,7 +81,7 @@ const TEMPLATE: &str = "vmclaude.template";
 
 /// QEMU's program and arguments for a VM with these limits.
 pub fn program(machine: &Machine, limits: &Limits, life: Life) -> Program {
-    let mut qemu = Program { path: machine.qemu.clone(), args: Vec::new(), fds: Vec::new() };
+    let mut qemu = Program::new(&machine.qemu);
     let mut args = base(machine, limits);
     args.extend(kernel(machine, life, &mut qemu));
     args.extend(devices(machine, limits.memory, &mut qemu));
