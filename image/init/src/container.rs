@@ -24,6 +24,7 @@ const SOON: Duration = Duration::from_secs(10);
 const PAUSE: Duration = Duration::from_millis(2);
 
 /// Opens the wire; also stdin, where it is no more than the sign that the host lives.
+#[allow(clippy::disallowed_methods)] // Host is the host's
 pub(crate) fn open_wire() -> io::Result<(Port, Option<File>)> {
     let stdin = taken(0)?;
     if std::env::args_os().nth(1).is_some_and(|word| word == STDIO) {
