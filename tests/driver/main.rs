@@ -17,7 +17,7 @@ use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 use vmclaude::engine::apple::{self, Container, Place, Wire, calls, version::Version};
-use vmclaude::plan::{Limits, Mount, Network, Plan, Setup, User};
+use vmclaude::plan::{Limits, Mount, Network, Plan, Protected, Setup, User};
 
 static SPEC: LazyLock<Spec> = LazyLock::new(Spec::load);
 
@@ -59,8 +59,9 @@ fn plan() -> impl Strategy<Value = Plan> {
     let env = prop::collection::vec(("[A-Z_]{1,9}", "SECRET[a-z]{0,9}"), 0..4);
     let extra = prop::collection::vec((path(), any::<bool>()), 0..4);
     let own = prop::collection::vec("[a-z]{1,9}", 0..3);
-    (path(), path(), extra, env, 512u64..(1 << 20), prop::option::of(1u32..65), own).prop_map(
-        |(project, home, extra, env, memory, cpus, own)| {
+    let protected = prop::collection::vec("[.a-z]{1,3}/[-a-z :,=]{1,9}", 0..3);
+    (path(), path(), extra, env, 512u64..(1 << 20), prop::option::of(1u32..65), own, protected).prop_map(
+        |(project, home, extra, env, memory, cpus, own, protected)| {
             let mount = |host: PathBuf, guest: String, writable| Mount {
                 host,
                 guest: guest.into(),
@@ -69,7 +70,10 @@ fn plan() -> impl Strategy<Value = Plan> {
                 coherent: false,
                 identity: None,
             };
-            let mut mounts = vec![mount(project, "/workspace".into(), true), mount(home, "/home/claude".into(), true)];
+            let mut mounts = vec![
+                Mount { tag: "workspace".into(), ..mount(project, "/workspace".into(), true) },
+                mount(home, "/home/claude".into(), true),
+            ];
             let extra = extra.into_iter().enumerate();
             mounts.extend(extra.map(|(n, (host, writable))| mount(host, format!("/mnt/{n}"), writable)));
             Plan {
@@ -86,6 +90,10 @@ fn plan() -> impl Strategy<Value = Plan> {
                     ..Setup::default()
                 },
                 ports: Vec::new(),
+                protected: protected
+                    .into_iter()
+                    .map(|p| Protected { tag: "workspace".into(), path: p.into() })
+                    .collect(),
             }
         },
     )
@@ -150,6 +158,8 @@ proptest! {
             prop_assert_eq!(link.unwrap_or(&found.source), &mount.host);
             prop_assert_eq!(found.read_only, !mount.writable);
         }
+        let paths = plan.protected.iter().map(|p| format!("/workspace/{}", p.path.display()));
+        prop_assert_eq!(made.read_only_paths, paths.collect::<Vec<_>>());
         let text = format!("{:?}", run.program.args);
         prop_assert!(!text.contains("SECRET"), "{}", text);
     }

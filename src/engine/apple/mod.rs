@@ -10,7 +10,7 @@ pub mod version;
 
 use crate::engine::launch::Program;
 use crate::error::Result;
-use crate::plan::Plan;
+use crate::plan::{Plan, Protected};
 pub use crate::settings::Wire;
 use sha2::{Digest, Sha256};
 use std::ffi::OsString;
@@ -97,6 +97,7 @@ pub fn run(container: &Container, plan: &Plan, place: &Place) -> Result<Run> {
     for dir in &plan.setup.own {
         args.extend(["--tmpfs".into(), dir.clone().into()]);
     }
+    args.extend(read_only(container, plan));
     if container.wire == Wire::Socket {
         let mut relay = place.dir.join(SOCKET).into_os_string();
         relay.push(":");
@@ -109,6 +110,13 @@ pub fn run(container: &Container, plan: &Plan, place: &Place) -> Result<Run> {
     }
     let program = Program { path: container.program.clone(), args, fds: Vec::new(), env: container.env.clone() };
     Ok(Run { program, name, links: mounts.links })
+}
+
+/// What the guest's root could still undo, and older versions do not know: the host looks at these paths afterwards.
+fn read_only(container: &Container, plan: &Plan) -> Vec<OsString> {
+    let within = |path: &Protected| plan.mounts.iter().find(|m| m.tag == path.tag).map(|m| m.guest.join(&path.path));
+    let paths = plan.protected.iter().filter(|_| container.version >= version::SOUND).filter_map(within);
+    paths.flat_map(|path| ["--read-only-path".into(), path.into_os_string()]).collect()
 }
 
 /// The name of a session's container: within Apple's rules (63 of letters, digits, `_.-`).

@@ -31,6 +31,7 @@ fn plan(mounts: Vec<Mount>) -> Plan {
         network: Network::default(),
         setup: crate::plan::Setup::default(),
         ports: Vec::new(),
+        protected: Vec::new(),
     }
 }
 
