@@ -7,6 +7,7 @@ pub mod error;
 pub mod exit;
 pub mod files;
 pub mod host;
+pub mod os;
 pub mod profile;
 // 1: decisions, pure
 pub mod plan;
@@ -16,11 +17,13 @@ pub mod engine;
 pub mod hook;
 // 3: effects
 pub mod enrollment;
-#[cfg(target_os = "linux")]
 pub mod image;
 pub mod net;
 pub mod session;
 #[cfg(target_os = "linux")]
+pub mod share;
+#[cfg(not(target_os = "linux"))]
+#[path = "share/elsewhere.rs"]
 pub mod share;
 pub mod state;
 pub mod tripwire;

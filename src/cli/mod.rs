@@ -7,7 +7,6 @@ mod enroll;
 mod guard;
 mod hook;
 mod host;
-#[cfg(target_os = "linux")]
 mod image;
 mod list;
 mod man;
@@ -18,8 +17,6 @@ mod session;
 mod status;
 mod unenroll;
 
-#[cfg(not(target_os = "linux"))]
-use crate::error::Failure;
 use crate::error::Result;
 use crate::exit::{Exit, USAGE};
 use crate::host::{Host, Name};
@@ -31,7 +28,6 @@ use std::ffi::OsString;
 
 /// The share server, when this process was started as one: without an environment, and so perhaps without a home.
 pub fn without_facts() -> Option<Result<Exit>> {
-    #[cfg(target_os = "linux")]
     if crate::host::first_word().is_some_and(|word| word == crate::share::VERB) {
         return Some(crate::share::serve());
     }
@@ -77,15 +73,11 @@ fn verb(host: &Host, verb: Verb) -> Result<Exit> {
         Verb::Review(words) => review::run(host, &words),
         Verb::Approve(words) => approve::run(host, &words),
         Verb::Host(words) => self::host::run(host, &words),
-        #[cfg(target_os = "linux")]
         Verb::Image(words) => image::run(host, &words.verb, &settings_of_image(host)?),
-        #[cfg(not(target_os = "linux"))]
-        Verb::Image(_) => Err(Failure::new("cannot handle images").because("Apple's container is not supported yet")),
     }
 }
 
 /// The settings with the packages that were approved for a project: the image is one for all.
-#[cfg(target_os = "linux")]
 fn settings_of_image(host: &Host) -> Result<settings::Settings> {
     let mut settings = settings::load(host)?;
     settings.packages.extend(crate::enrollment::trust::packages(host));

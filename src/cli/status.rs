@@ -167,7 +167,6 @@ fn engine(host: &Host, settings: Option<&Settings>, problems: &mut Vec<Problem>)
     (engine, Some(choice.accel))
 }
 
-#[cfg(target_os = "linux")]
 fn image(host: &Host, now: u64, problems: &mut Vec<Problem>) -> Option<Image> {
     match crate::image::store::current(&host.dirs) {
         Ok(image) => {
@@ -180,9 +179,4 @@ fn image(host: &Host, now: u64, problems: &mut Vec<Problem>) -> Option<Image> {
             None
         }
     }
-}
-
-#[cfg(not(target_os = "linux"))]
-fn image(_: &Host, _: u64, _: &mut Vec<Problem>) -> Option<Image> {
-    None
 }

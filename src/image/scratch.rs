@@ -3,7 +3,6 @@
 use super::tools::{Runner, tool};
 use crate::error::{Context, Result};
 use nix::errno::Errno;
-use nix::fcntl::{FallocateFlags, fallocate};
 use nix::unistd::{Whence, lseek};
 use std::fs::File;
 use std::path::Path;
@@ -30,7 +29,7 @@ pub(super) fn make(run: &Runner<'_>, path: &Path) -> Result<()> {
 }
 
 /// Gives back what mkfs allocated and never wrote: the tables of inodes, half a gigabyte.
-fn punch_holes(file: &File) -> nix::Result<()> {
+fn punch_holes(file: &File) -> std::io::Result<()> {
     let (end, mut data) = (i64::try_from(SIZE).unwrap_or(i64::MAX), 0);
     while data < end {
         let hole = lseek(file, data, Whence::SeekHole)?;
@@ -39,8 +38,7 @@ fn punch_holes(file: &File) -> nix::Result<()> {
             next => next?,
         };
         if hole < data {
-            let punch = FallocateFlags::FALLOC_FL_PUNCH_HOLE | FallocateFlags::FALLOC_FL_KEEP_SIZE;
-            fallocate(file, punch, hole, data - hole)?;
+            crate::os::punch_hole(file, hole, data - hole)?;
         }
     }
     Ok(())

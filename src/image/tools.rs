@@ -133,9 +133,9 @@ impl Runner<'_> {
 
 /// A build that is killed takes its tools with it. The last signal that was asked for counts.
 pub(super) fn die_with_us(command: &mut Command, signal: Signal) {
-    // SAFETY: prctl is async-signal-safe and touches no memory.
+    // SAFETY: it makes a system call that touches no memory.
     unsafe {
-        command.pre_exec(move || nix::sys::prctl::set_pdeathsig(signal).map_err(Into::into));
+        command.pre_exec(move || crate::os::die_with_parent(signal));
     }
 }
 

@@ -102,18 +102,12 @@ fn launch(
 }
 
 /// Dies when `parent` does, also when it already did.
-#[cfg(target_os = "linux")]
 fn die_with(parent: nix::unistd::Pid) -> std::io::Result<()> {
-    nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGKILL)?;
+    crate::os::die_with_parent(nix::sys::signal::Signal::SIGKILL)?;
     if nix::unistd::getppid() != parent {
         return Err(std::io::ErrorKind::NotConnected.into());
     }
     Ok(())
-}
-
-#[cfg(not(target_os = "linux"))]
-fn die_with(_: nix::unistd::Pid) -> std::io::Result<()> {
-    Ok(()) // The end of the wire is the only sign there.
 }
 
 /// Opens a source at the number that the program's arguments already name.

@@ -199,23 +199,17 @@ pub(super) fn free(dir: &Path) -> Option<u64> {
 }
 
 /// Gives back the front of a log that has grown too large; its end stays, and so does what is written to it now.
-#[cfg(target_os = "linux")]
 fn cut(log: &Path) {
-    use nix::fcntl::{FallocateFlags, fallocate};
     use std::os::unix::fs::MetadataExt;
     let Ok(meta) = std::fs::metadata(log) else { return };
     if meta.blocks() * 512 <= LOG_MOST {
         return;
     }
-    let punch = FallocateFlags::FALLOC_FL_PUNCH_HOLE | FallocateFlags::FALLOC_FL_KEEP_SIZE;
     let front = i64::try_from(meta.len().saturating_sub(LOG_MOST / 4)).unwrap_or(0);
     if let Ok(file) = File::options().write(true).open(log) {
-        let _ = fallocate(file, punch, 0, front);
+        let _ = crate::os::punch_hole(&file, 0, front);
     }
 }
-
-#[cfg(not(target_os = "linux"))]
-fn cut(_: &Path) {}
 
 /// The wall clock against the clock that stands still while the machine sleeps.
 #[derive(Debug, Clone, Copy)]

@@ -42,8 +42,7 @@ impl Control {
         let words = [IoSlice::new(text.as_bytes())];
         let with = [ControlMessage::ScmRights(&fds)];
         let socket = self.stream.get_ref().as_raw_fd();
-        let sent =
-            sendmsg::<()>(socket, &words, &with, MsgFlags::MSG_NOSIGNAL, None).what(|| "QEMU takes no commands")?;
+        let sent = sendmsg::<()>(socket, &words, &with, MsgFlags::empty(), None).what(|| "QEMU takes no commands")?;
         match sent == text.len() {
             true => self.answer(command),
             false => Err(strange("it took half a command")),
