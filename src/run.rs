@@ -24,6 +24,9 @@ use std::fs::File;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
+/// What lets the guest's user become its root.
+const SUDO: &[u8] = b"claude ALL=(ALL:ALL) NOPASSWD: ALL\n";
+
 /// Runs Claude in a VM for the current directory.
 ///
 /// # Errors
@@ -51,7 +54,7 @@ pub fn command(host: &Host, flags: &RunFlags, argv: Vec<OsString>) -> Result<Exi
     let engine = Engine::ready(host, &settings, flags.dry_run)?;
     let launch = engine.launch(host, &settings, &plan)?;
     if flags.dry_run {
-        report::data(&report::plan::text(&plan, &launch))?;
+        report::text(&report::plan::text(&plan, &launch))?;
         return Ok(Exit::OK);
     }
     if let Some(home) = state::prepare(host, &place)?.filter(|_| host.tty[2]) {
@@ -116,7 +119,10 @@ fn place(host: &Host, settings: &Settings, project: &Project, root: &File) -> Re
 
 fn plan(host: &Host, settings: &Settings, flags: &RunFlags, place: &Place, argv: Vec<OsString>) -> Plan {
     let network = settings.network.clone().with(flags.network, &flags.allow, &flags.allow_host);
-    let setup = plan::state::setup(state::approved_key(host, place).as_deref());
+    let mut setup = plan::state::setup(state::approved_key(host, place).as_deref());
+    if settings.sudo {
+        setup.system.push(("/etc/sudoers.d/vmclaude".into(), SUDO.to_vec()));
+    }
     Plan::new(host, settings, place, argv, network, setup)
 }
 

@@ -24,6 +24,7 @@ struct File {
     container: Option<PathBuf>,
     wire: Wire,
     warm_start: Option<bool>,
+    sudo: bool,
     home: Home,
     image: Image,
     network: Network,
@@ -115,6 +116,8 @@ pub struct Settings {
     pub wire: Wire,
     /// Whether machines are copied from templates, and templates made.
     pub warm_start: bool,
+    /// Whether the guest's user may become its root.
+    pub sudo: bool,
     /// Whose the guest's home is.
     pub home: Home,
     /// Debian packages to add to the image.
@@ -186,6 +189,7 @@ fn resolve(file: File, host: &Host) -> Result<Settings> {
             Some(text) => text != "0",
             None => file.warm_start.unwrap_or(true),
         },
+        sudo: file.sudo,
         home: file.home,
         packages: file.image.packages,
         network: file.network.understood()?,

@@ -11,6 +11,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use vmclaude_shim::exec::{DEPTH, Guard, TRIED, exec, with_env};
 use vmclaude_shim::find::{Search, find_host_claude, vmclaude};
+use vmclaude_shim::refusal::shown;
 use vmclaude_shim::{Place, Refusal, Registry, Verdict, add_dir, decide};
 
 const USAGE: u8 = 64;
@@ -160,8 +161,8 @@ fn become_host(start: &Start<'_>, state: &Path, registry: Option<&Registry>) -> 
     };
     let env: Vec<&CStr> = env.iter().map(CString::as_c_str).collect();
     let error = exec(&file, &start.argv, &env);
-    let what = format!("cannot execute the host's claude, {}", file.display());
-    complain(NOT_EXECUTABLE, &what, &error.to_string(), &format!("ls -l {}", file.display()))
+    let what = format!("cannot execute the host's claude, {}", shown(&file));
+    complain(NOT_EXECUTABLE, &what, &error.to_string(), &format!("ls -l {}", shown(&file)))
 }
 
 /// The program that an editor named, as if we had not stood before it.
@@ -196,7 +197,7 @@ fn become_vmclaude(start: &Start<'_>, state: &Path, words: &[&CStr]) -> u8 {
     argv.extend(words);
     let error = exec(&file, &argv, &start.env);
     let code = if error.kind() == std::io::ErrorKind::NotFound { NOT_FOUND } else { NOT_EXECUTABLE };
-    let why = format!("{}: {error}", file.display());
+    let why = format!("{}: {error}", shown(&file));
     complain(code, "vmclaude is missing: refusing to run claude on the host", &why, next)
 }
 

@@ -71,6 +71,7 @@ fn risk(line: &str) -> &'static str {
         Some("mount") => "   medium: the VM can read what is there, and send it away",
         Some("env") => "   medium: the VM sees its value",
         Some("network") => "   low",
+        Some("port") => "   low: programs here can reach the VM",
         _ => "   low: it runs as root while the image is built",
     }
 }

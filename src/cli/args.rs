@@ -1,5 +1,7 @@
 //! The command line as clap sees it: definitions only. Help, completions and man pages come from here.
 
+mod trust;
+
 use crate::hook::Shell;
 use crate::plan::network::{Listed, Mode};
 use crate::plan::ports::Forward;
@@ -7,6 +9,8 @@ use clap::{Args, Parser, Subcommand, ValueHint};
 use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+
+pub use trust::{Approve, Review};
 
 /// Runs Claude Code in a throw-away virtual machine.
 ///
@@ -147,14 +151,6 @@ pub struct HostArgs {
     pub args: Vec<OsString>,
 }
 
-/// `vmclaude approve`.
-#[derive(Debug, Args)]
-pub struct Approve {
-    /// Take the approval of this project back
-    #[arg(long)]
-    pub revoke: bool,
-}
-
 /// `vmclaude session`.
 #[derive(Debug, Args)]
 pub struct Session {
@@ -202,20 +198,6 @@ pub struct SessionForward {
     /// The start of the session's ID (default: this directory's)
     #[arg(long, value_name = "ID")]
     pub session: Option<String>,
-}
-
-/// `vmclaude review`.
-#[derive(Debug, Args)]
-pub struct Review {
-    /// Put these files back to what they were before
-    #[arg(long, requires = "files", conflicts_with = "accept")]
-    pub restore: bool,
-    /// Accept these files as they are (default: all)
-    #[arg(long)]
-    pub accept: bool,
-    /// Files, as they are listed (default: all)
-    #[arg(value_name = "FILE", value_hint = ValueHint::FilePath)]
-    pub files: Vec<String>,
 }
 
 /// `vmclaude image`.

@@ -1,7 +1,7 @@
 //! `vmclaude image`.
 
 use super::args::{ImageRm, ImageVerb};
-use crate::error::{Context, Result};
+use crate::error::Result;
 use crate::exit::Exit;
 use crate::host::Host;
 use crate::image::{self, Image, store};
@@ -40,12 +40,11 @@ fn list(host: &Host, json: bool) -> Result<()> {
     if json {
         let entry = |i: &Image| serde_json::json!({ "current": current.as_ref() == Some(&i.manifest.id), "dir": i.dir, "manifest": i.manifest });
         let all: Vec<_> = images.iter().map(entry).collect();
-        let text = serde_json::to_string_pretty(&all).what(|| "cannot print the images")?;
-        return report::data(&format!("{text}\n"));
+        return report::json(&all);
     }
     let mark = |i: &Image| if current.as_ref() == Some(&i.manifest.id) { '*' } else { ' ' };
     let lines: String = images.iter().map(|i| format!("{} {}\n", mark(i), describe(i))).collect();
-    report::data(&lines)
+    report::text(&lines)
 }
 
 fn remove(host: &Host, rm: &ImageRm) -> Result<()> {

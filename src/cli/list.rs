@@ -3,7 +3,7 @@
 use crate::cli::args::Output;
 use crate::enrollment::shown;
 use crate::enrollment::store::read;
-use crate::error::{Context, Result};
+use crate::error::Result;
 use crate::exit::Exit;
 use crate::host::Host;
 use crate::report;
@@ -54,15 +54,14 @@ pub(super) fn run(host: &Host, output: &Output) -> Result<Exit> {
     let trees: Vec<Tree> = read(&host.dirs.state)?.iter().map(|entry| tree(entry, host)).collect();
     if output.json {
         let answer = Answer { version: 1, trees };
-        let text = serde_json::to_string_pretty(&answer).what(|| "cannot print the list as JSON")?;
-        report::data(&format!("{text}\n"))?;
+        report::json(&answer)?;
         return Ok(Exit::OK);
     }
     if trees.is_empty() {
         report::note("no directory is enrolled (vmclaude enroll DIR)");
     }
     for tree in &trees {
-        report::data(&format!("{}\n", line(tree)))?;
+        report::text(&format!("{}\n", line(tree)))?;
     }
     Ok(Exit::OK)
 }

@@ -59,7 +59,7 @@ fn show(store: &Store, roots: &Roots<'_>, words: &Review) -> Result<Exit> {
     for change in &chosen {
         let before = change.before.as_ref().and_then(|entry| store.kept(entry));
         let after = roots.of(&waiting, change).ok().and_then(|root| tripwire::now(&root, change));
-        report::data(&(difference(change, before.as_deref(), after.as_deref()) + "\n"))?;
+        report::text(&(difference(change, before.as_deref(), after.as_deref()) + "\n"))?;
     }
     if let Some(why) = &waiting.skipped {
         report::note(&format!("not every file was looked at ({why})"));

@@ -1,7 +1,7 @@
 //! `vmclaude session`: what runs now, and what can be done with it.
 
 use crate::cli::args::{Output, SessionForward, SessionLogs, SessionStop, SessionVerb};
-use crate::error::{Context, Failure, Result};
+use crate::error::{Failure, Result};
 use crate::exit::Exit;
 use crate::host::Host;
 use crate::report::{self, sessions};
@@ -38,13 +38,12 @@ fn list(host: &Host, output: &Output) -> Result<()> {
     let (sessions, ended) = (record::seen(&runs), ended::all(&runs));
     if output.json {
         let answer = Answer { version: 1, sessions, ended };
-        let text = serde_json::to_string_pretty(&answer).what(|| "cannot print the sessions as JSON")?;
-        return report::data(&format!("{text}\n"));
+        return report::json(&answer);
     }
     if sessions.is_empty() {
         report::note("no session runs");
     }
-    report::data(&sessions::table(&sessions, now()))
+    report::text(&sessions::table(&sessions, now()))
 }
 
 fn stop(host: &Host, words: &SessionStop) -> Result<()> {
@@ -88,7 +87,7 @@ fn logs(host: &Host, words: &SessionLogs) -> Result<()> {
     if logs.is_empty() {
         report::note("its logs say nothing");
     }
-    report::data(&logs.iter().map(|(name, text)| sessions::log(name, text)).collect::<String>())
+    report::text(&logs.iter().map(|(name, text)| sessions::log(name, text)).collect::<String>())
 }
 
 /// The session that is named by the start of its id, or the only one of this project, or the only one at all.

@@ -5,7 +5,7 @@ mod shell;
 use crate::cli::args::Output;
 use crate::engine::qemu::Accel;
 use crate::enrollment::{self, shown, trust, verdict};
-use crate::error::{Context, Failure, Result};
+use crate::error::{Failure, Result};
 use crate::exit::Exit;
 use crate::host::Host;
 use crate::plan::Limits;
@@ -27,11 +27,10 @@ use vmclaude_shim::{Registry, Verdict};
 pub(super) fn run(host: &Host, output: &Output) -> Result<Exit> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs());
     let status = collect(host, now);
-    let text = match output.json {
-        true => serde_json::to_string_pretty(&status).what(|| "cannot print the status as JSON")? + "\n",
-        false => status::text(&status, now),
-    };
-    report::data(&text)?;
+    match output.json {
+        true => report::json(&status)?,
+        false => report::text(&status::text(&status, now))?,
+    }
     Ok(Exit::OK)
 }
 
@@ -139,7 +138,7 @@ fn claude(host: &Host, problems: &mut Vec<Problem>) -> Claude {
 
 fn engine(host: &Host, settings: Option<&Settings>, problems: &mut Vec<Problem>) -> (Engine, Option<Accel>) {
     let mut engine = Engine { program: None, version: None, acceleration: "unknown", why: String::new() };
-    let qemu = match settings.map(crate::run::qemu::program) {
+    let qemu = match settings.map(|settings| crate::run::qemu::program(host, settings)) {
         Some(Ok(qemu)) => qemu,
         Some(Err(failure)) => {
             engine.why.clone_from(&failure.what);

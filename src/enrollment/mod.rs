@@ -2,6 +2,7 @@
 
 pub mod barrier;
 pub mod git;
+pub mod programs;
 pub mod refuse;
 pub mod registry;
 pub mod store;

@@ -57,6 +57,7 @@ impl Resolved {
         }
         lines.extend(self.request.env.iter().map(|name| format!("env      {name}")));
         lines.extend(self.request.packages.iter().map(|name| format!("package  {name}")));
+        lines.extend(self.request.ports.iter().map(|port| format!("port     {port}")));
         lines.extend(self.request.network.iter().map(|name| format!("network  {name}")));
         lines.sort();
         lines.dedup();
@@ -101,6 +102,7 @@ impl Settings {
         if limit.network.is_some() || limit.allow.is_some() {
             self.network = self.network.tightened(limit.network, limit.allow.as_deref());
         }
+        self.protect.level = self.protect.level.max(limit.protect.unwrap_or(self.protect.level));
         self
     }
 
@@ -111,6 +113,7 @@ impl Settings {
         self.mounts.extend(approved.mounts.iter().map(|(extra, _)| extra.clone()));
         self.env.extend(request.env.iter().cloned());
         self.packages.extend(request.packages.iter().cloned());
+        self.ports.extend(request.ports.iter().filter(|p| !self.ports.contains(p)).copied().collect::<Vec<_>>());
         self.network = self.network.with(None, &request.network, &[]);
         self
     }
@@ -150,7 +153,7 @@ mod tests {
             first.digest(Asker { file: format!("{TEXT} ").as_bytes(), ..asker }),
             first.digest(Asker { file: TEXT.replace('\n', "\r\n").as_bytes(), ..asker }),
         ];
-        let changes: [fn(&mut Resolved); 7] = [
+        let changes: [fn(&mut Resolved); 8] = [
             |r| r.mounts[0].0.host = "/data2".into(),
             |r| r.mounts[0].0.guest = "/mnt/data2".into(),
             |r| r.mounts[0].0.writable = true,
@@ -158,6 +161,7 @@ mod tests {
             |r| r.request.env.push("PAGER".into()),
             |r| r.request.packages.clear(),
             |r| r.request.network.clear(),
+            |r| r.request.ports.push("5173".parse().expect("a port")),
         ];
         for change in changes {
             let mut other = first.clone();
@@ -184,6 +188,12 @@ mod tests {
         assert_eq!((tight.limits, tight.most_cpus), (wide.limits, Some(8)));
         assert_eq!(tight.network.to_string(), "only x.a.example:443");
         let none = settings("[network]\nmode = 'none'").tightened(&limit);
+        let strict = parse(b"[limit]\nprotect = 'strict'").expect("parses").limit;
+        let loose = parse(b"[limit]\nprotect = 'none'").expect("parses").limit;
+        assert_eq!(
+            settings("").tightened(&strict).tightened(&loose).protect.level,
+            crate::plan::protect::Level::Strict
+        );
         assert_eq!(none.network.mode, Mode::None, "a project cannot open what is closed");
         let open = settings("").tightened(&limit);
         assert_eq!(open.network.to_string(), "only x.a.example:443, c.example:443");

@@ -3,6 +3,8 @@
 
 use super::limits::{parse_cpus, parse_memory};
 use super::network::{Listed, Mode, name};
+use super::ports::Forward;
+use super::protect;
 use crate::error::{Failure, Result};
 use serde::Deserialize;
 use std::path::{Component, Path};
@@ -27,6 +29,7 @@ struct LimitText {
     memory: Option<String>,
     network: Option<Mode>,
     allow: Option<Vec<String>>,
+    protect: Option<protect::Level>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -36,6 +39,7 @@ struct RequestText {
     env: Vec<String>,
     packages: Vec<String>,
     network: Vec<String>,
+    ports: Vec<String>,
 }
 
 /// What a project understands as enough for itself.
@@ -49,6 +53,8 @@ pub struct Limit {
     pub network: Option<Mode>,
     /// Of the network, no more than these names.
     pub allow: Option<Vec<Listed>>,
+    /// At least so much is protected.
+    pub protect: Option<protect::Level>,
 }
 
 /// What a project wants and does not get before it is approved.
@@ -62,6 +68,8 @@ pub struct Request {
     pub packages: Vec<String>,
     /// Names for the list of what may be reached.
     pub network: Vec<Listed>,
+    /// Ports of this machine's loopback that lead into the guest.
+    pub ports: Vec<Forward>,
 }
 
 /// A directory of the host as the project names it.
@@ -110,13 +118,15 @@ pub fn parse(bytes: &[u8]) -> Result<Wishes> {
         memory: file.limit.memory.map(|text| parse_memory("memory", &text)).transpose().map_err(inside)?,
         network: file.limit.network,
         allow: file.limit.allow.map(|names| listed(&names)).transpose()?,
+        protect: file.limit.protect,
     };
     let asked = file.request;
     asked.mounts.iter().try_for_each(mount)?;
     asked.env.iter().try_for_each(|name| variable(name))?;
     asked.packages.iter().try_for_each(|name| package(name))?;
     let network = asked.network.iter().map(|name| host(name)).collect::<Result<_>>()?;
-    let request = Request { mounts: asked.mounts, env: asked.env, packages: asked.packages, network };
+    let ports = asked.ports.iter().map(|port| high(port)).collect::<Result<_>>()?;
+    let request = Request { mounts: asked.mounts, env: asked.env, packages: asked.packages, network, ports };
     Ok(Wishes { limit, request })
 }
 
@@ -215,6 +225,15 @@ fn host(text: &str) -> Result<Listed> {
         }
         Some(_) => Ok(listed),
         None => Err(never(text, "only names can be asked for, no addresses")),
+    }
+}
+
+/// A port, and none of those that only the system's own services have.
+fn high(text: &str) -> Result<Forward> {
+    let forward: Forward = text.parse().map_err(inside)?;
+    match forward.host < 1024 {
+        true => Err(never(&format!("port {}", forward.host), "ports below 1024 are the system's")),
+        false => Ok(forward),
     }
 }
 

@@ -11,15 +11,16 @@ use crate::error::{Failure, Result};
 use crate::net::Denial;
 use crate::session::notes::Note;
 use std::io::Write;
+use vmclaude_shim::clean::{clean_lines, is_plain};
 
 /// Shows a failure on stderr.
 pub fn failure(failure: &Failure) {
-    let _ = writeln!(std::io::stderr(), "{failure}");
+    let _ = writeln!(std::io::stderr(), "{}", clean_lines(&failure.to_string()));
 }
 
 /// One line for people on stderr.
 pub fn note(text: &str) {
-    let _ = writeln!(std::io::stderr(), "vmclaude: {text}");
+    let _ = writeln!(std::io::stderr(), "vmclaude: {}", clean_lines(text));
 }
 
 /// The phases of a run and when they were reached, in milliseconds: since the start, and since the one before.
@@ -49,12 +50,38 @@ pub fn notes(notes: &[Note], watched: bool) {
     for said in notes.iter().filter(|n| n.loud || watched) {
         note(&said.what);
         if let Some(next) = &said.next {
-            let _ = writeln!(std::io::stderr(), "  try: {next}");
+            let _ = writeln!(std::io::stderr(), "  try: {}", clean_lines(next));
         }
     }
 }
 
-/// Data on stdout, as it is.
+/// Text for people on stdout: whatever foreign words are in it do nothing to a terminal.
+///
+/// # Errors
+/// As [`data`].
+pub fn text(text: &str) -> Result<()> {
+    data(&clean_lines(text))
+}
+
+/// An answer as JSON on stdout, in which only ordinary characters stand for themselves.
+///
+/// # Errors
+/// As [`data`].
+pub fn json(answer: &impl serde::Serialize) -> Result<()> {
+    let text = serde_json::to_string_pretty(answer).map_err(|e| Failure::new("cannot print JSON").because(e))?;
+    let mut plain = String::with_capacity(text.len() + 1);
+    for c in text.chars() {
+        if c == '\n' || is_plain(c) {
+            plain.push(c);
+        } else {
+            c.encode_utf16(&mut [0; 2]).iter().for_each(|unit| plain.push_str(&format!("\\u{unit:04x}")));
+        }
+    }
+    plain.push('\n');
+    data(&plain)
+}
+
+/// Data on stdout for programs, as it is.
 ///
 /// # Errors
 /// When stdout cannot be written; a reader that went away is success.
@@ -82,7 +109,7 @@ pub fn help(text: &clap::Error) -> Result<()> {
 /// # Errors
 /// When the terminal cannot be read.
 pub fn ask(question: &str) -> Result<String> {
-    let _ = write!(std::io::stderr(), "{question}");
+    let _ = write!(std::io::stderr(), "{}", clean_lines(question));
     let mut line = String::new();
     std::io::stdin().read_line(&mut line).map_err(|e| Failure::new("cannot read your answer").because(e))?;
     Ok(line.trim().to_owned())
@@ -96,7 +123,7 @@ pub fn ask_afresh(question: &str) -> Option<String> {
     if !foreground || nix::sys::termios::tcflush(&terminal, nix::sys::termios::FlushArg::TCIFLUSH).is_err() {
         return None;
     }
-    terminal.write_all(question.as_bytes()).ok()?;
+    terminal.write_all(clean_lines(question).as_bytes()).ok()?;
     let mut line = String::new();
     std::io::BufRead::read_line(&mut std::io::BufReader::new(terminal), &mut line).ok()?;
     Some(line.trim().to_owned())

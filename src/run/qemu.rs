@@ -4,6 +4,7 @@ use crate::engine::launch::{Qemu, Warm};
 pub use crate::engine::qemu::Machine;
 use crate::engine::qemu::{self, Accel, Files, Life};
 use crate::engine::share;
+use crate::enrollment::programs;
 use crate::error::{Failure, Result};
 use crate::host::Host;
 use crate::image::store;
@@ -21,7 +22,7 @@ const PROGRAM_DIRS: [&str; 4] = ["/usr/bin", "/usr/local/bin", "/bin", "/run/cur
 /// # Errors
 /// When there is no QEMU or no image, or the trial cannot be made.
 pub(super) fn ready(host: &Host, settings: &Settings, dry_run: bool) -> Result<Machine> {
-    let (qemu, image) = (program(settings)?, image_files(host)?);
+    let (qemu, image) = (program(host, settings)?, image_files(host)?);
     let accel = match trial::known(host, &qemu) {
         Some(choice) => choice.accel,
         // Without a trial boot the answer is the hope.
@@ -61,7 +62,7 @@ pub(super) fn after(host: &Host, plan: &Plan, machine: &Machine, launch: &Qemu) 
 /// # Errors
 /// When there is no QEMU or no image, or the maker cannot be started.
 pub fn make_template(host: &Host, settings: &Settings) -> Result<()> {
-    let (qemu, image) = (program(settings)?, image_files(host)?);
+    let (qemu, image) = (program(host, settings)?, image_files(host)?);
     let Some(choice) = trial::known(host, &qemu).filter(|_| settings.warm_start) else { return Ok(()) };
     let machine = machine(host, settings, &qemu, &image, choice.accel);
     match template::is_wanted(&template::path(host, &machine, &settings.limits)?) {
@@ -88,7 +89,13 @@ fn machine(host: &Host, settings: &Settings, qemu: &Path, image: &Files, accel: 
 ///
 /// # Errors
 /// When it is not installed.
-pub fn program(settings: &Settings) -> Result<PathBuf> {
+pub fn program(host: &Host, settings: &Settings) -> Result<PathBuf> {
+    let file = find(settings)?;
+    programs::check(&file, host)?;
+    Ok(file)
+}
+
+fn find(settings: &Settings) -> Result<PathBuf> {
     if let Some(path) = &settings.qemu {
         // What somebody wrote down is meant: another one in its place would hide the mistake.
         return match path.is_file() {

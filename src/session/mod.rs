@@ -62,6 +62,7 @@ pub type Ready = oneshot::Receiver<()>;
 /// # Errors
 /// When the VM cannot be started or is lost; the reasons hold the end of its log.
 pub fn run(host: &Host, plan: &Plan, launch: &Launch, denials: Denials, notes: &Notes, ready: Ready) -> Result<Exit> {
+    no_cores();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().what(|| "cannot start")?;
     // Before there is anything to clean up: from here on no signal but KILL ends us without our doing it.
     let inside = runtime.enter();
@@ -86,6 +87,12 @@ pub fn run(host: &Host, plan: &Plan, launch: &Launch, denials: Denials, notes: &
     profile::mark("everything is gone");
     record.keep(how(&outcome));
     outcome
+}
+
+/// Neither we nor what we start leaves a core with keys in it. One byte, and not none: programs that take cores through a
+/// pipe are called with none, and not with one.
+fn no_cores() {
+    let _ = nix::sys::resource::setrlimit(nix::sys::resource::Resource::RLIMIT_CORE, 1, 1);
 }
 
 /// The session's record, when the host has room for it. One at a time: two that start at once must see each other.
