@@ -3,7 +3,7 @@
 use crate::error::{Context, Failure, Result};
 use nix::fcntl::{Flock, FlockArg};
 use std::fs::{DirBuilder, File, OpenOptions};
-use std::io::Write;
+use std::io::{Read, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -52,6 +52,19 @@ pub fn write_atomic(path: &Path, bytes: &[u8], mode: u32) -> Result<()> {
     sync_dir(dir).what(what)
 }
 
+/// Reads a file, and nothing but a file: a pipe in its place would keep us for ever.
+///
+/// # Errors
+/// The system's, and that it is no file.
+pub fn read(path: &Path) -> std::io::Result<Vec<u8>> {
+    let mut file = OpenOptions::new().read(true).custom_flags(nix::libc::O_NONBLOCK).open(path)?;
+    if !file.metadata()?.is_file() {
+        return Err(std::io::Error::new(std::io::ErrorKind::InvalidInput, "it is not a file"));
+    }
+    let mut bytes = Vec::new();
+    file.read_to_end(&mut bytes).map(|_| bytes)
+}
+
 /// Makes the names inside `dir` as durable as their contents.
 pub fn sync_dir(dir: &Path) -> std::io::Result<()> {
     File::open(dir)?.sync_all()
@@ -71,6 +84,9 @@ pub fn lock(path: &Path) -> Result<Lock> {
         .map_err(|(_, e)| e)
         .what(|| format!("cannot lock {}", path.display()))
 }
+
+/// How long to wait for somebody who only writes a few bytes under a lock: long enough for any disk, and not for one who hangs.
+pub const LOCK_LIMIT: Duration = Duration::from_secs(10);
 
 /// The exclusive lock `path`, or a failure when somebody else holds it for longer than `limit`.
 ///
@@ -102,7 +118,7 @@ pub fn try_lock(path: &Path) -> Result<Option<Lock>> {
 
 /// Whether somebody holds the exclusive lock `path`; one that is not there is not made, and nobody holds it.
 pub fn is_locked(path: &Path) -> bool {
-    let Ok(file) = OpenOptions::new().write(true).open(path) else { return false };
+    let Ok(file) = OpenOptions::new().write(true).custom_flags(nix::libc::O_NONBLOCK).open(path) else { return false };
     Flock::lock(file, FlockArg::LockExclusiveNonblock).is_err()
 }
 
@@ -112,6 +128,8 @@ fn open_lock(path: &Path) -> Result<File> {
         .write(true)
         .truncate(false)
         .mode(0o600)
+        // A pipe in its place would keep us for ever.
+        .custom_flags(nix::libc::O_NONBLOCK)
         .open(path)
         .what(|| format!("cannot open the lock {}", path.display()))
 }

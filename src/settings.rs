@@ -1,7 +1,7 @@
 //! The user's settings: `config.toml` on the host, and three environment variables above it.
 
 use crate::error::{Failure, Result};
-use crate::files::quoted;
+use crate::files::{self, quoted};
 use crate::host::Host;
 use crate::plan::approval::Extra;
 use crate::plan::limits::{Limits, parse_cpus, parse_memory};
@@ -147,8 +147,9 @@ pub fn load(host: &Host) -> Result<Settings> {
             .because(why)
             .next(format!("${{EDITOR:-vi}} {}", quoted(&path)))
     };
-    let text = match std::fs::read_to_string(&path) {
-        Ok(text) => text,
+    let text = match files::read(&path).map(String::from_utf8) {
+        Ok(Ok(text)) => text,
+        Ok(Err(e)) => return Err(bad(&e)),
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => String::new(),
         Err(e) => return Err(bad(&e)),
     };

@@ -56,8 +56,7 @@ fn stop(host: &Host, words: &SessionStop) -> Result<()> {
         desk::stop(&runs.join(&facts.id))?;
         report::note(&format!("{} is over", facts.id));
     }
-    record::prune(&runs);
-    Ok(())
+    record::prune(&runs).map(drop)
 }
 
 fn forward(host: &Host, words: &SessionForward) -> Result<()> {

@@ -2,7 +2,7 @@
 
 use crate::enrollment::refused;
 use crate::error::{Failure, Result};
-use crate::files::{Lock, check_private, lock, private_dir, quoted, write_atomic};
+use crate::files::{LOCK_LIMIT, Lock, check_private, lock_within, private_dir, quoted, write_atomic};
 use crate::hook::{self, Shell};
 use crate::host::{Dirs, Host};
 use std::os::unix::ffi::OsStrExt;
@@ -33,7 +33,7 @@ impl Store {
         let state = &host.dirs.state;
         private_dir(state)?;
         let before = was_initialised(state);
-        let lock = lock(&state.join(LOCK))?;
+        let lock = lock_within(&state.join(LOCK), LOCK_LIMIT)?;
         let path = state.join(FILE);
         // Looked at under the lock: two first enrollments at once must not both find nothing.
         let is_there = path.symlink_metadata().is_ok();

@@ -213,7 +213,7 @@ pub(super) fn write(dir: &Path, manifest: &Manifest) -> Result<()> {
 fn open(dir: &Path) -> Result<Image> {
     let damaged = |why: String| Failure::new("the image is damaged").because(why).next(BUILD);
     let path = dir.join(MANIFEST);
-    let text = std::fs::read(&path).map_err(|e| damaged(format!("{}: {e}", path.display())))?;
+    let text = crate::files::read(&path).map_err(|e| damaged(format!("{}: {e}", path.display())))?;
     let manifest: Manifest = serde_json::from_slice(&text).map_err(|e| damaged(format!("{}: {e}", path.display())))?;
     if manifest.format != FORMAT || dir.file_name().and_then(|n| n.to_str()) != Some(&manifest.id) {
         return Err(damaged(format!("{} was written by another vmclaude", path.display())));

@@ -24,6 +24,9 @@ use vmclaude_init::wire::proto::{self, Ended, MAX_TO_HOST, Network, Open, Start,
 /// How long a VM may take from its start to its hello. Emulated ones on a busy machine take some seconds.
 const HELLO_LIMIT: Duration = Duration::from_secs(60);
 
+/// How long a guest that said hello may take to start the command: it mounts the share, and that may hang.
+const START_LIMIT: Duration = Duration::from_secs(90);
+
 /// Talks to the guest until its command has ended and everything it wrote is written here.
 pub(super) async fn run(
     host: &Host,
@@ -46,6 +49,9 @@ pub(super) async fn run(
     house.open_ports(wire, &plan.ports);
     let mut frames = frames(from_guest);
     let mut killed = 0;
+    let mut starting = true;
+    let late = tokio::time::sleep(START_LIMIT);
+    tokio::pin!(late);
     let ended = loop {
         tokio::select! {
             Some(frame) = frames.recv() => match frame? {
@@ -60,12 +66,16 @@ pub(super) async fn run(
                 }
                 ToHost::OutOfMemory(processes) => killed = processes,
                 frame => {
+                    starting &= frame != ToHost::Started;
                     if let ToHost::Log(line) = &frame {
                         house.journal(line);
                     }
                     talk.hear(frame).await?;
                 }
             },
+            () = &mut late, if starting => {
+                return Err(lost(format!("it did not start the command within {} s", START_LIMIT.as_secs())));
+            }
             frame = house.next() => talk.send(&frame).await?,
             signal = talk.hung_up() => return Ok(Exit::Signal(signal as i32)),
             Some(event) = events.recv() => {

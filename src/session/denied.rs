@@ -11,6 +11,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 /// How many are kept.
 const KEPT: usize = 32;
 
+/// How long another session may be at it. This one must not wait for one that hangs.
+const LOCK_LIMIT: std::time::Duration = std::time::Duration::from_secs(1);
+
 /// One refusal.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Refused {
@@ -32,7 +35,7 @@ pub struct Refused {
 /// When the file cannot be written.
 pub fn keep(dirs: &Dirs, project: &Path, denial: &Denial) -> Result<()> {
     files::private_dir(&dirs.state)?;
-    let _lock = files::lock(&dirs.state.join("denied.lock"))?;
+    let _lock = files::lock_within(&dirs.state.join("denied.lock"), LOCK_LIMIT)?;
     let when = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs());
     let (target, why) = (shown(&denial.target), denial.why.to_owned());
     let new = Refused { when, project: project.to_path_buf(), target, why, allow: denial.remedy() };

@@ -3,6 +3,7 @@
 pub mod apple;
 pub mod ask;
 pub mod ask_shell;
+mod begin;
 mod child;
 mod converse;
 pub mod denied;
@@ -27,7 +28,7 @@ mod tty;
 pub mod usage;
 
 use crate::engine::launch::Launch;
-use crate::error::{Context, Failure, Result};
+use crate::error::{Failure, Result};
 use crate::exit::Exit;
 use crate::files;
 use crate::host::Host;
@@ -43,15 +44,12 @@ use ports::Ports;
 use record::Record;
 use signals::Event;
 use std::path::Path;
-use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 
 /// Below so many bytes free on the disk no session starts: it could not even write its logs.
 const DISK_LEAST: u64 = 64 << 20;
 /// How much of each log a failure shows lines of.
 const LOG_SHOWN: u64 = 16 << 10;
-/// How long others that start may hold the lock under which it is decided whether there is room.
-const LOCK_LIMIT: Duration = Duration::from_secs(30);
 
 /// What is heard when the guest's command may start.
 pub type Ready = oneshot::Receiver<()>;
@@ -62,8 +60,7 @@ pub type Ready = oneshot::Receiver<()>;
 /// # Errors
 /// When the VM cannot be started or is lost; the reasons hold the end of its log.
 pub fn run(host: &Host, plan: &Plan, launch: &Launch, denials: Denials, notes: &Notes, ready: Ready) -> Result<Exit> {
-    no_cores();
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().what(|| "cannot start")?;
+    let runtime = begin::runtime()?;
     // Before there is anything to clean up: from here on no signal but KILL ends us without our doing it.
     let inside = runtime.enter();
     let (tell, events) = signals::listen()?;
@@ -89,18 +86,11 @@ pub fn run(host: &Host, plan: &Plan, launch: &Launch, denials: Denials, notes: &
     outcome
 }
 
-/// Neither we nor what we start leaves a core with keys in it. One byte, and not none: programs that take cores through a
-/// pipe are called with none, and not with one.
-fn no_cores() {
-    let _ = nix::sys::resource::setrlimit(nix::sys::resource::Resource::RLIMIT_CORE, 1, 1);
-}
-
 /// The session's record, when the host has room for it. One at a time: two that start at once must see each other.
 fn admit(host: &Host, plan: &Plan) -> Result<Record> {
     let runs = host.dirs.runs();
-    files::private_dir(&runs)?;
-    let _lock = files::lock_within(&runs.with_extension("lock"), LOCK_LIMIT)?;
-    record::prune(&runs);
+    let lock = record::lock(&runs)?;
+    record::prune_under(&lock, &runs);
     if let Some(free) = house::free(&runs).filter(|free| *free < DISK_LEAST) {
         return Err(Failure::new("there is not enough room on the disk for a session")
             .because(format!("{} MiB are left where {} is", free >> 20, runs.display()))
@@ -113,7 +103,7 @@ fn admit(host: &Host, plan: &Plan) -> Result<Record> {
     }
     let project = plan.mounts.first().map_or(Path::new("/"), |m| &m.host);
     let program = plan.argv.first().cloned().unwrap_or_default();
-    Record::create(&runs, &record::facts(project, &program, plan.limits.memory))
+    Record::create_under(&lock, &runs, &record::facts(project, &program, plan.limits.memory))
 }
 
 /// How a session ended, in words.

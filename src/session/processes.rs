@@ -10,9 +10,10 @@ use crate::engine::qemu::SHARE_SOCKET;
 use crate::error::{Context, Result};
 use crate::plan::Plan;
 use crate::profile;
+use std::io::Write;
 use std::os::fd::AsFd;
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use tokio::sync::oneshot;
 use vmclaude_init::wire::mux::Wire;
@@ -21,6 +22,7 @@ use vmclaude_init::wire::mux::Wire;
 pub(super) struct Processes {
     machine: Running,
     share: Option<Running>,
+    dir: PathBuf,
 }
 
 /// Where a machine that was just started is reached.
@@ -90,7 +92,7 @@ impl Processes {
         let handles = Handles { wire: Some(far.as_fd()), ..Handles::of(dir) };
         let machine = child::start(&launch.machine, &handles, "machine.log", Stdio::null())?;
         let share = start_share(plan, launch, listener.as_ref(), dir)?;
-        Ok((Processes { machine, share }, Reach { wire, ready: None }))
+        Ok((Processes { machine, share, dir: dir.to_path_buf() }, Reach { wire, ready: None }))
     }
 
     /// Starts everything, the machine as a copy.
@@ -98,7 +100,7 @@ impl Processes {
         let listener = launch.share.as_ref().map(|_| listen(dir)).transpose()?;
         let Copy { machine, wire, ready } = template::start(warm, template, dir)?;
         let share = start_share(plan, launch, listener.as_ref(), dir)?;
-        Ok((Processes { machine, share }, Reach { wire, ready: Some(ready) }))
+        Ok((Processes { machine, share, dir: dir.to_path_buf() }, Reach { wire, ready: Some(ready) }))
     }
 
     /// Their numbers.
@@ -118,6 +120,9 @@ impl Processes {
     /// How those that ended by themselves ended. A share server that is no longer needed says so by 0.
     pub(super) fn ended(&mut self) -> Vec<String> {
         let machine = self.machine.ended().map(|how| format!("the machine, {how}"));
+        if machine.is_some() {
+            hang_up(&self.dir);
+        }
         let share = self.share.as_mut().and_then(Running::ended).filter(|how| !how.ends_with(" exited with 0"));
         machine.into_iter().chain(share.map(|how| format!("the share server, {how}"))).collect()
     }
@@ -128,8 +133,15 @@ impl Drop for Processes {
     /// which outlives a killed one by a moment. Who runs us must not find it.
     fn drop(&mut self) {
         self.machine.kill();
+        hang_up(&self.dir);
         let _ = self.share.as_mut().and_then(Running::ended);
     }
+}
+
+/// A share server that no machine has reached yet would wait for one: it gets a visitor who leaves at once. One that was
+/// reached listens no more.
+fn hang_up(dir: &Path) {
+    drop(socket::connect(dir, SHARE_SOCKET));
 }
 
 /// The share listens before its server runs and before the machine connects: nobody waits for a socket to appear.
@@ -142,10 +154,11 @@ fn start_share(plan: &Plan, launch: &Qemu, listener: Option<&UnixListener>, dir:
     let (Some(program), Some(listener)) = (&launch.share, listener) else { return Ok(None) };
     let what = || "cannot offer the share";
     let handles = Handles { share: Some(listener.as_fd()), ..Handles::of(dir) };
-    let (read, write) = std::io::pipe().what(what)?;
+    let (read, mut write) = std::io::pipe().what(what)?;
     let server = child::start(program, &handles, "share.log", Stdio::from(read))?;
     let dirs: Vec<i32> = (FIRST_FD + 1..).take(plan.mounts.len()).collect();
     let config = crate::share::Config::new(plan, &dirs, FIRST_FD, std::process::id())?;
-    serde_json::to_writer(write, &config).what(what)?;
+    // In one piece: a writer to a pipe would be called for every letter.
+    write.write_all(&serde_json::to_vec(&config).what(what)?).what(what)?;
     Ok(Some(server))
 }

@@ -78,14 +78,18 @@ pub(crate) struct Record {
 impl Record {
     /// Creates the session's directory below `runs` and locks it.
     pub(crate) fn create(runs: &Path, facts: &Facts) -> Result<Record> {
-        files::private_dir(runs)?;
+        Record::create_under(&lock(runs)?, runs, facts)
+    }
+
+    /// As [`Record::create`], for who holds the lock of `runs`.
+    pub(super) fn create_under(_: &files::Lock, runs: &Path, facts: &Facts) -> Result<Record> {
         let what = || format!("cannot make a directory in {}", runs.display());
         let private = std::fs::Permissions::from_mode(0o700);
         let dir =
             tempfile::Builder::new().prefix("").rand_bytes(8).permissions(private).tempdir_in(runs).what(what)?.keep();
         let id = dir.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let facts = Facts { id, ..facts.clone() };
-        let made = files::lock(&dir.join(LOCK)).and_then(|lock| {
+        let made = files::lock_within(&dir.join(LOCK), files::LOCK_LIMIT).and_then(|lock| {
             let text = serde_json::to_vec(&facts).what(|| "cannot write the session's record")?;
             files::write_atomic(&dir.join(RECORD), &text, 0o600).map(|()| lock)
         });
@@ -153,15 +157,26 @@ pub(crate) fn facts(project: &Path, program: &std::ffi::OsStr, memory_mib: u64) 
     Facts { version: 1, id, pid, started: now(), project: project.to_path_buf(), program, memory_mib }
 }
 
+/// The lock of `runs`: who holds it is the only one who makes directories there.
+pub(super) fn lock(runs: &Path) -> Result<files::Lock> {
+    files::private_dir(runs)?;
+    files::lock_within(&runs.with_extension("lock"), files::LOCK_LIMIT)
+}
+
 /// What is left of sessions: those that live, and the directories of those that crashed.
 pub fn survey(runs: &Path) -> (Vec<Facts>, Vec<PathBuf>) {
+    // One without a record is being made or removed this moment, unless it is old.
+    look(runs, is_old)
+}
+
+/// `is_dead` says it of a directory that has no record and that nobody holds.
+fn look(runs: &Path, is_dead: impl Fn(&Path) -> bool) -> (Vec<Facts>, Vec<PathBuf>) {
     let (mut alive, mut dead) = (Vec::new(), Vec::new());
     for entry in std::fs::read_dir(runs).into_iter().flatten().flatten() {
         let dir = entry.path();
         match files::is_locked(&dir.join(LOCK)) {
             true => alive.extend(read(&dir)),
-            // One without a record is being made or removed this moment, unless it is old.
-            false if dir.join(RECORD).exists() || is_old(&dir) => dead.push(dir),
+            false if dir.join(RECORD).exists() || is_dead(&dir) => dead.push(dir),
             false => {}
         }
     }
@@ -204,9 +219,17 @@ pub(crate) fn living(runs: &Path) -> BTreeSet<String> {
 
 /// Removes what crashed sessions left, but for their logs; says how many there were. One whose container cannot be removed
 /// stays on record.
-pub fn prune(runs: &Path) -> usize {
-    let (_, dead) = survey(runs);
-    dead.iter().filter(|dir| apple::finish(dir) && bury(dir)).count()
+///
+/// # Errors
+/// When another vmclaude is at it, and hangs.
+pub fn prune(runs: &Path) -> Result<usize> {
+    Ok(prune_under(&lock(runs)?, runs))
+}
+
+/// As [`prune`], for who holds the lock of `runs`: nobody makes a directory this moment, so one without a record is what
+/// somebody left who was killed while he made it.
+pub(super) fn prune_under(_: &files::Lock, runs: &Path) -> usize {
+    look(runs, |_| true).1.iter().filter(|dir| apple::finish(dir) && bury(dir)).count()
 }
 
 fn bury(dir: &Path) -> bool {
@@ -235,7 +258,7 @@ mod tests {
         std::fs::rename(&left, &copy).expect("rename");
         drop(crashed);
         assert_eq!(survey(&runs), (vec![Facts { id: living.id().into(), ..facts }], vec![copy.clone()]));
-        assert_eq!(prune(&runs), 1);
+        assert_eq!(prune(&runs), Ok(1));
         assert!(!copy.exists() && living.dir().exists());
         let ended = ended::all(&runs);
         assert_eq!((ended.len(), ended[0].facts.id.as_str()), (1, "crashed"), "{ended:?}");

@@ -2,7 +2,7 @@
 //! means, and its login the login. Nothing is copied, nothing is lost.
 
 use crate::error::{Context, Result};
-use crate::files::{lock, private_dir};
+use crate::files::{LOCK_LIMIT, lock_within, private_dir};
 use nix::fcntl::{AtFlags, OFlag, open, openat, renameat};
 use nix::sys::stat::{Mode, SFlag, fstatat};
 use std::ffi::OsStr;
@@ -20,7 +20,7 @@ pub(super) fn moved(root: &Path) -> Result<Option<PathBuf>> {
     if root.join("projects").exists() || entries(root)?.is_empty() {
         return Ok(None);
     }
-    let _one_at_a_time = lock(&root.join(".lock"))?;
+    let _one_at_a_time = lock_within(&root.join(".lock"), LOCK_LIMIT)?;
     let home = root.join("home");
     private_dir(&home)?;
     private_dir(&root.join("login/claude"))?;

@@ -12,6 +12,7 @@ pub(crate) mod pty;
 pub(crate) mod wait;
 pub(crate) mod world;
 
+#[allow(unused_imports)] // not by every one of them
 pub(crate) use cases::Case;
 pub(crate) use program::{Done, Limited};
 pub(crate) use wait::until;

@@ -13,7 +13,7 @@ use crate::session::scratch;
 use nix::unistd::setsid;
 use serde::{Deserialize, Serialize};
 use std::fs::File;
-use std::io::{PipeReader, Read};
+use std::io::{PipeReader, Read, Write};
 use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
@@ -44,7 +44,7 @@ struct Order {
 /// When it cannot be started.
 pub fn make_aside(host: &Host, machine: &Machine, limits: &Limits) -> Result<()> {
     let what = || "cannot start the maker of templates";
-    let (read, write) = std::io::pipe().what(what)?;
+    let (read, mut write) = std::io::pipe().what(what)?;
     let kept = |name: &str| name == "HOME" || name.starts_with("XDG_") || name == "VMCLAUDE_LOG";
     let mut command = Command::new(&host.exe);
     command.arg(VERB).env_clear().current_dir("/");
@@ -54,7 +54,8 @@ pub fn make_aside(host: &Host, machine: &Machine, limits: &Limits) -> Result<()>
     unsafe { command.pre_exec(|| Ok(setsid().map(drop)?)) };
     command.spawn().what(what)?;
     // A few hundred bytes: the pipe takes them without a reader.
-    serde_json::to_writer(write, &Order { machine: machine.clone(), limits: *limits }).what(what)
+    let order = serde_json::to_vec(&Order { machine: machine.clone(), limits: *limits }).what(what)?;
+    write.write_all(&order).what(what)
 }
 
 /// The maker: reads its order, makes that template unless somebody else does or did, and ends.
