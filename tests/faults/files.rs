@@ -23,8 +23,11 @@ const FILES: &[(&str, &str)] = &[
     ("scratch", "IMAGE/scratch.ext4"),
 ];
 
+/// Puts something wrong in the place of a file.
+type Damage = fn(&Path);
+
 /// How.
-const FAULTS: &[(&str, fn(&Path))] = &[
+const FAULTS: &[(&str, Damage)] = &[
     ("error: missing", |_| {}),
     ("error: empty", |path| fs::write(path, "").expect("write")),
     ("error: garbage", |path| fs::write(path, b"\0garbage\xff\n").expect("write")),
@@ -68,7 +71,7 @@ fn find(lab: &Lab, path: &str) -> PathBuf {
     }
 }
 
-fn damaged(lab: &Lab, path: &str, damage: fn(&Path)) -> Result<Outcome, String> {
+fn damaged(lab: &Lab, path: &str, damage: Damage) -> Result<Outcome, String> {
     let path = find(lab, path);
     let aside = lab.world.path("out/aside");
     fs::rename(&path, &aside).map_err(|e| format!("{}: {e}", path.display()))?;
