@@ -93,6 +93,7 @@ pub fn has_ipv6() -> bool {
 pub async fn serve_stream(open: Open, stream: impl AsyncRead + AsyncWrite + Unpin, policy: Arc<Policy>) {
     match open {
         Open::Dial(target) => serve(stream, target, policy).await,
+        Open::Caught(target) => serve_caught(stream, target, policy).await,
         Open::Udp(addr, port) => serve_datagrams(stream, SocketAddr::new(addr, port), policy).await,
         Open::Dns(whole) => serve_names(stream, whole, policy).await,
         Open::Control | Open::Terminal | Open::Stdin | Open::Stdout | Open::Stderr => {}
@@ -108,15 +109,30 @@ pub async fn serve(mut stream: impl AsyncRead + AsyncWrite + Unpin, target: Targ
         return refuse(stream, Dialled::Unreachable).await;
     };
     match dial::dial(&target, &policy).await {
-        Ok(made) => match (proto::send(&mut stream, &Dialled::Ok).await, made.names) {
-            (Ok(()), None) => pipe(made.tcp, stream).await,
-            (Ok(()), Some(names)) => serve_named(made.tcp, stream, (target, names), &policy).await,
-            (Err(_), _) => reset(made.tcp),
+        Ok(made) => match proto::send(&mut stream, &Dialled::Ok).await {
+            Ok(()) => carry(made, stream, target, &policy).await,
+            Err(_) => reset(made.tcp),
         },
         Err(why) => {
             drop(held);
             refuse(stream, why).await;
         }
+    }
+}
+
+/// Serves one [`Open::Caught`] stream: as [`serve`], but the stream is the connection, and what was refused is reset.
+async fn serve_caught(stream: impl AsyncRead + AsyncWrite + Unpin, target: Target, policy: Arc<Policy>) {
+    let Ok(_held) = policy.connections.clone().try_acquire_owned() else { return };
+    if let Ok(made) = dial::dial(&target, &policy).await {
+        carry(made, stream, target, &policy).await;
+    }
+}
+
+/// Carries a connection that was made.
+async fn carry(made: dial::Made, stream: impl AsyncRead + AsyncWrite + Unpin, target: Target, policy: &Policy) {
+    match made.names {
+        None => pipe(made.tcp, stream).await,
+        Some(names) => serve_named(made.tcp, stream, (target, names), policy).await,
     }
 }
 

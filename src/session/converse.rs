@@ -2,6 +2,7 @@
 
 use super::house::House;
 use super::machine::Machine;
+use super::memory;
 use super::signals::{self, Event};
 use super::talk::Talk;
 use crate::error::{Context, Failure, Result};
@@ -46,7 +47,7 @@ pub(super) async fn run(
     profile::mark("the guest knows what to run");
     talk.open_streams()?;
     // Behind them: the guest takes the first streams for its command's.
-    house.open_ports(wire, &plan.ports);
+    house.open_ports(wire.clone(), &plan.ports);
     let mut frames = frames(from_guest);
     let mut killed = 0;
     let mut starting = true;
@@ -65,6 +66,13 @@ pub(super) async fn run(
                     return Err(Failure::new("the guest could not do it").because(why.escape_debug()));
                 }
                 ToHost::OutOfMemory(processes) => killed = processes,
+                ToHost::Memory(named) => {
+                    if let Some(memory) = machine.memory().and_then(|file| memory::find(file, &named)) {
+                        wire.share_memory(Box::new(memory));
+                        wire.use_memory();
+                        talk.send(&ToGuest::UseMemory).await?;
+                    }
+                }
                 frame => {
                     starting &= frame != ToHost::Started;
                     if let ToHost::Log(line) = &frame {

@@ -5,6 +5,7 @@ use super::processes::{self, Processes};
 use crate::engine::launch::Launch;
 use crate::error::Result;
 use crate::plan::Plan;
+use std::fs::File;
 use std::path::Path;
 use vmclaude_init::wire::mux::Wire;
 
@@ -31,6 +32,13 @@ impl Machine {
             Machine::Qemu(processes) => processes.pids(),
             // The machine is a process of the system's.
             Machine::Apple(_) => Vec::new(),
+        }
+    }
+
+    /// Its memory, if the host sees it.
+    pub(super) fn memory(&self) -> Option<File> {
+        match self {
+            Machine::Qemu(processes) => processes.memory(),
         }
     }
 

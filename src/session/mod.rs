@@ -11,6 +11,7 @@ pub mod desk;
 pub mod ended;
 mod house;
 mod machine;
+mod memory;
 pub mod notes;
 mod ports;
 mod processes;

@@ -3,6 +3,7 @@
 use super::child::{self, Handles, Running};
 use super::converse;
 use super::machine::Machine;
+use super::scratch;
 use super::socket;
 use super::template::{self, Copy, Template};
 use crate::engine::launch::{FIRST_FD, Qemu, Warm};
@@ -10,6 +11,7 @@ use crate::engine::qemu::SHARE_SOCKET;
 use crate::error::{Context, Result};
 use crate::plan::Plan;
 use crate::profile;
+use std::fs::File;
 use std::io::Write;
 use std::os::fd::AsFd;
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -23,6 +25,8 @@ pub(super) struct Processes {
     machine: Running,
     share: Option<Running>,
     dir: PathBuf,
+    /// The machine's.
+    memory: File,
 }
 
 /// Where a machine that was just started is reached.
@@ -89,23 +93,29 @@ impl Processes {
     fn boot(plan: &Plan, launch: &Qemu, dir: &Path) -> Result<(Processes, Reach)> {
         let listener = launch.share.as_ref().map(|_| listen(dir)).transpose()?;
         let (wire, far) = UnixStream::pair().what(|| "cannot make the wire")?;
-        let handles = Handles { wire: Some(far.as_fd()), ..Handles::of(dir) };
+        let memory = scratch::memory(plan.limits.memory)?;
+        let handles = Handles { wire: Some(far.as_fd()), memory: Some(memory.as_fd()), ..Handles::of(dir) };
         let machine = child::start(&launch.machine, &handles, "machine.log", Stdio::null())?;
         let share = start_share(plan, launch, listener.as_ref(), dir)?;
-        Ok((Processes { machine, share, dir: dir.to_path_buf() }, Reach { wire, ready: None }))
+        Ok((Processes { machine, share, dir: dir.to_path_buf(), memory }, Reach { wire, ready: None }))
     }
 
     /// Starts everything, the machine as a copy.
     fn copy(plan: &Plan, launch: &Qemu, warm: &Warm, template: Template, dir: &Path) -> Result<(Processes, Reach)> {
         let listener = launch.share.as_ref().map(|_| listen(dir)).transpose()?;
-        let Copy { machine, wire, ready } = template::start(warm, template, dir)?;
+        let Copy { machine, memory, wire, ready } = template::start(warm, template, dir)?;
         let share = start_share(plan, launch, listener.as_ref(), dir)?;
-        Ok((Processes { machine, share, dir: dir.to_path_buf() }, Reach { wire, ready: Some(ready) }))
+        Ok((Processes { machine, share, dir: dir.to_path_buf(), memory }, Reach { wire, ready: Some(ready) }))
     }
 
     /// Their numbers.
     pub(super) fn pids(&self) -> Vec<u32> {
         std::iter::once(&self.machine).chain(&self.share).map(Running::pid).collect()
+    }
+
+    /// The machine's memory.
+    pub(super) fn memory(&self) -> Option<File> {
+        self.memory.try_clone().ok()
     }
 
     /// The process that should not have ended and has.

@@ -149,7 +149,7 @@ impl Talk {
                 tracing::info!(line, "guest");
                 Ok(())
             }
-            ToHost::Exit(_) | ToHost::Failed(_) | ToHost::OutOfMemory(_) => Ok(()),
+            ToHost::Exit(_) | ToHost::Failed(_) | ToHost::OutOfMemory(_) | ToHost::Memory(_) => Ok(()),
         }
     }
 

@@ -9,6 +9,7 @@ mod boot;
 mod command;
 mod container;
 mod keys;
+mod memory;
 mod net;
 mod ports;
 mod power;
@@ -46,6 +47,12 @@ pub(crate) enum Port {
     Two(File, File),
 }
 
+/// What was made ready before the host had said anything.
+pub(crate) struct Prepared {
+    network: io::Result<net::Prepared>,
+    memory: io::Result<memory::Shared>,
+}
+
 fn main() -> ExitCode {
     if std::process::id() != 1 {
         return ExitCode::from(125); // Only of use as PID 1.
@@ -65,11 +72,11 @@ fn in_machine() -> io::Result<()> {
     boot::prepare()?;
     setup::prepare(Place::Machine)?;
     // Part of a template too: a copy then has its network at once.
-    let network = net::prepare();
+    let prepared = Prepared { network: net::prepare(), memory: memory::prepare() };
     if template::wanted() {
         template::settle();
     }
-    run(Place::Machine, Port::One(boot::open_wire()?), None, network)
+    run(Place::Machine, Port::One(boot::open_wire()?), None, prepared)
 }
 
 fn in_container() -> io::Result<()> {
@@ -77,18 +84,19 @@ fn in_container() -> io::Result<()> {
     setup::prepare(Place::Container)?;
     // It is up already where the system does that.
     let _ = sys::loopback_up();
-    let network = net::prepare();
+    // The host does not see a container's memory.
+    let prepared = Prepared { network: net::prepare(), memory: Err(io::ErrorKind::Unsupported.into()) };
     let (port, life) = container::open_wire()?;
-    run(Place::Container, port, life, network)
+    run(Place::Container, port, life, prepared)
 }
 
 /// PID 1 has prepared, and then only waits: the kernel does not let a job be stopped whose parent is PID 1, so the parent of
 /// the command is a process of its own, which also takes in the orphans.
-fn run(place: Place, port: Port, life: Option<File>, network: io::Result<net::Prepared>) -> io::Result<()> {
+fn run(place: Place, port: Port, life: Option<File>, prepared: Prepared) -> io::Result<()> {
     // SAFETY: there is one thread, so the child may do whatever it likes.
     match unsafe { fork() }? {
         ForkResult::Parent { child } => {
-            drop((port, life, network));
+            drop((port, life, prepared));
             while !matches!(
                 waitpid(child, None),
                 Ok(WaitStatus::Exited(..) | WaitStatus::Signaled(..)) | Err(Errno::ECHILD)
@@ -99,7 +107,7 @@ fn run(place: Place, port: Port, life: Option<File>, network: io::Result<net::Pr
             nix::sys::prctl::set_child_subreaper(true)?;
             sys::spare_from_oom();
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-            if let Err(e) = runtime.block_on(serve(place, port, life, network)) {
+            if let Err(e) = runtime.block_on(serve(place, port, life, prepared)) {
                 sys::log(&format!("{e}"));
             }
             power::gone()
@@ -108,11 +116,11 @@ fn run(place: Place, port: Port, life: Option<File>, network: io::Result<net::Pr
 }
 
 /// Serves until the session is over or the host is gone, which the end of `life` says as well.
-async fn serve(place: Place, port: Port, life: Option<File>, network: io::Result<net::Prepared>) -> io::Result<()> {
+async fn serve(place: Place, port: Port, life: Option<File>, prepared: Prepared) -> io::Result<()> {
     let session = async {
         match port {
-            Port::One(port) => session::serve(place, Async::new(port)?, network).await,
-            Port::Two(from, to) => session::serve(place, join(Async::new(from)?, Async::new(to)?), network).await,
+            Port::One(port) => session::serve(place, Async::new(port)?, prepared).await,
+            Port::Two(from, to) => session::serve(place, join(Async::new(from)?, Async::new(to)?), prepared).await,
         }
     };
     let end = async {

@@ -1,11 +1,11 @@
 //! One command over the wire, from the hello to the acknowledged exit.
 
-use crate::Place;
 use crate::command::{self, NotStarted, Running};
-use crate::net::{self, Prepared};
+use crate::net;
 use crate::relay::{Async, Noticed, pump};
 use crate::sys::{self, Change};
-use crate::{keys, ports, power, proxy, setup};
+use crate::{Place, Prepared};
+use crate::{keys, memory, ports, power, proxy, setup};
 use nix::sys::signal::{Signal, kill, killpg};
 use std::collections::HashMap;
 use std::io;
@@ -30,7 +30,7 @@ const SOCKS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 1080)
 /// What was opened before the host had said anything.
 struct Doors {
     proxy: TcpListener,
-    network: io::Result<Prepared>,
+    prepared: Prepared,
 }
 
 /// How often the terminal's modes are looked at while nothing is written to it. Programs that change them mostly write.
@@ -39,16 +39,19 @@ const LOOK: Duration = Duration::from_millis(200);
 /// Speaks the wire until the exit is acknowledged or the host is gone.
 pub(crate) async fn serve(
     place: Place,
-    mut port: impl AsyncRead + AsyncWrite + Unpin,
-    network: io::Result<Prepared>,
+    mut port: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    prepared: Prepared,
 ) -> io::Result<()> {
     let door = proxy::listen(PROXY)?;
     // Whether the versions fit is for the host to say: it can explain it to somebody.
     answer(&mut port).await?;
     let wire = Wire::new(Side::Guest);
+    // A task of its own, so that bytes that come and go wake nothing else here.
+    let driven = wire.clone();
+    let driver = tokio::spawn(async move { driven.drive(port).await });
     tokio::select! {
-        gone = wire.drive(port) => gone,
-        done = session(place, &wire, Doors { proxy: door, network }) => done,
+        gone = driver => gone?,
+        done = session(place, &wire, Doors { proxy: door, prepared }) => done,
     }
 }
 
@@ -93,7 +96,9 @@ async fn run(
     to_host: &mut WriteHalf<Stream>,
 ) -> io::Result<Ended> {
     setup::apply(place, start)?;
-    if let Some(limits) = open_doors(wire, start, doors)? {
+    let Prepared { network, memory } = doors.prepared;
+    memory::offer(memory, wire, to_host).await?;
+    if let Some(limits) = open_doors(wire, start, doors.proxy, network)? {
         proto::send(to_host, &ToHost::Log(limits)).await?;
     }
     let streams = streams(wire, start).await?;
@@ -125,7 +130,7 @@ async fn run(
                     break ended;
                 }
             }
-            frame = frames.recv() => obey(place, frame, &running)?,
+            frame = frames.recv() => obey(place, frame, &running, wire)?,
         }
     };
     let killed = sys::oom_kills();
@@ -140,9 +145,14 @@ async fn run(
 
 /// The guest's ways out: its network, the proxies, and the ports that lead to local addresses of the host. What is said
 /// for the log is why there is no more than the proxies.
-fn open_doors(wire: &Wire, start: &Start, doors: Doors) -> io::Result<Option<String>> {
+fn open_doors(
+    wire: &Wire,
+    start: &Start,
+    door: TcpListener,
+    prepared: io::Result<net::Prepared>,
+) -> io::Result<Option<String>> {
     let Some(network) = &start.network else { return Ok(None) };
-    tokio::spawn(proxy::serve(doors.proxy, wire.clone()));
+    tokio::spawn(proxy::serve(door, wire.clone()));
     for (addr, port) in &start.forwards {
         let door = if addr.is_ipv6() { IpAddr::from(Ipv6Addr::LOCALHOST) } else { Ipv4Addr::LOCALHOST.into() };
         let door = proxy::listen((door, *port).into()).map_err(|e| io::Error::other(format!("port {port}: {e}")))?;
@@ -152,9 +162,7 @@ fn open_doors(wire: &Wire, start: &Start, doors: Doors) -> io::Result<Option<Str
     if let Ok(socks) = proxy::listen(SOCKS) {
         tokio::spawn(proxy::serve_socks(socks, wire.clone()));
     }
-    Ok(net::up(doors.network, network, wire)
-        .err()
-        .map(|e| format!("only programs that use a proxy have a network: {e}")))
+    Ok(net::up(prepared, network, wire).err().map(|e| format!("only programs that use a proxy have a network: {e}")))
 }
 
 /// The streams that the host opens for this command, by what they are.
@@ -237,7 +245,7 @@ fn named(number: i32) -> proto::Signal {
     proto::Signal { name: name.to_owned(), number: number as u8 }
 }
 
-fn obey(place: Place, frame: Option<ToGuest>, running: &Running) -> io::Result<()> {
+fn obey(place: Place, frame: Option<ToGuest>, running: &Running, wire: &Wire) -> io::Result<()> {
     match frame {
         Some(ToGuest::Signal(signal, reach)) => {
             if let Ok(signal) = Signal::from_str(&signal.name) {
@@ -258,6 +266,10 @@ fn obey(place: Place, frame: Option<ToGuest>, running: &Running) -> io::Result<(
             if let Err(e) = setup::hold_disk(full) {
                 sys::log(&format!("the disk: {e}"));
             }
+            Ok(())
+        }
+        Some(ToGuest::UseMemory) => {
+            wire.use_memory();
             Ok(())
         }
         Some(ToGuest::Start(_) | ToGuest::ExitAck) => Err(unexpected("a frame out of turn")),

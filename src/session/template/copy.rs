@@ -29,6 +29,8 @@ const THREADS: usize = 2;
 pub(in crate::session) struct Copy {
     /// Its process.
     pub(in crate::session) machine: Running,
+    /// Its memory.
+    pub(in crate::session) memory: File,
     /// The near end of its wire.
     pub(in crate::session) wire: UnixStream,
     /// Says when it runs and has its share.
@@ -54,7 +56,7 @@ pub(in crate::session) fn start(warm: &Warm, template: Template, dir: &Path) -> 
     let machine = child::start(&warm.machine, &handles, "machine.log", Stdio::null())?;
     let (tell, ready) = oneshot::channel();
     std::thread::spawn(move || tell.send(bring_to_life(control, layers)));
-    Ok(Copy { machine, wire, ready })
+    Ok(Copy { machine, memory, wire, ready })
 }
 
 /// What the laying out of memory, disk and devices' state comes to.

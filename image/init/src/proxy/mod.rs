@@ -2,12 +2,10 @@
 //! stream on the wire; the host dials or refuses.
 
 mod body;
-mod early;
 pub(crate) mod request;
 pub(crate) mod socks;
 
 use body::Body;
-use early::Early;
 use request::{Bad, Request};
 use std::future::Future;
 use std::io;
@@ -51,8 +49,7 @@ pub(crate) async fn dial(wire: &Wire, target: Target) -> io::Result<Result<Strea
 /// Carries a connection whose client has been told already that it is connected: what it says is on its way before the host
 /// has dialled, which saves the way there and back. A refusal is a reset.
 pub(crate) async fn dial_and_carry(mut tcp: TcpStream, target: Target, wire: &Wire) {
-    let Ok(stream) = wire.open(&Open::Dial(target)) else { return reset(tcp) };
-    let Ok(mut stream) = Early::new(stream) else { return reset(tcp) };
+    let Ok(mut stream) = wire.open(&Open::Caught(target)) else { return reset(tcp) };
     if copy(&mut tcp, &mut stream).await.is_err() {
         reset(tcp);
     }

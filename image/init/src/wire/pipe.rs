@@ -1,12 +1,21 @@
 //! The joint between a TCP connection and a stream of the wire: the same on both sides.
 
+use std::cell::RefCell;
+use std::future::poll_fn;
 use std::io;
-use tokio::io::{AsyncRead, AsyncWrite, copy_bidirectional_with_sizes};
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
-/// Bytes in flight per direction. Large enough that a bulk transfer costs few system calls, small enough that a
-/// thousand connections stay below 64 MiB.
-const BUFFER: usize = 32 << 10;
+/// Bytes moved at a time.
+const CHUNK: usize = 64 << 10;
+
+thread_local! {
+    /// What is under way from one poll to the next write within it. Connections have no buffer of their own: most of them
+    /// wait, and a buffer for each would have to be made, cleared and given back.
+    static SCRATCH: RefCell<Box<[u8]>> = RefCell::new(vec![0; CHUNK].into_boxed_slice());
+}
 
 /// Carries bytes between `tcp` and a stream of the wire until both directions have ended. The end of one direction is
 /// passed on as a half-close and leaves the other one open; a reset of either side becomes a reset of the other.
@@ -25,7 +34,71 @@ pub async fn copy(
     near: &mut (impl AsyncRead + AsyncWrite + Unpin + ?Sized),
     wire: &mut (impl AsyncRead + AsyncWrite + Unpin + ?Sized),
 ) -> io::Result<()> {
-    copy_bidirectional_with_sizes(near, wire, BUFFER, BUFFER).await.map(drop)
+    let (mut out, mut back) = (Way::default(), Way::default());
+    poll_fn(|cx| {
+        let out = out.poll(cx, near, wire)?;
+        let back = back.poll(cx, wire, near)?;
+        if out.is_ready() && back.is_ready() { Poll::Ready(Ok(())) } else { Poll::Pending }
+    })
+    .await
+}
+
+/// One direction.
+#[derive(Default)]
+struct Way {
+    /// Read, and not yet taken by the writer.
+    left: Vec<u8>,
+    ended: bool,
+    closed: bool,
+}
+
+impl Way {
+    /// Moves what can be moved; ready once the end was passed on.
+    fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        from: &mut (impl AsyncRead + Unpin + ?Sized),
+        to: &mut (impl AsyncWrite + Unpin + ?Sized),
+    ) -> Poll<io::Result<()>> {
+        while !self.ended {
+            while !self.left.is_empty() {
+                let n = ready!(Pin::new(&mut *to).poll_write(cx, &self.left))?;
+                if n == 0 {
+                    return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+                }
+                self.left.drain(..n);
+            }
+            self.left = Vec::new();
+            ready!(SCRATCH.with_borrow_mut(|scratch| self.step(cx, scratch, from, to)))?;
+        }
+        if !self.closed {
+            ready!(Pin::new(to).poll_shutdown(cx))?;
+            self.closed = true;
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// One read, and a write of what it gave.
+    fn step(
+        &mut self,
+        cx: &mut Context<'_>,
+        scratch: &mut [u8],
+        from: &mut (impl AsyncRead + Unpin + ?Sized),
+        to: &mut (impl AsyncWrite + Unpin + ?Sized),
+    ) -> Poll<io::Result<()>> {
+        let mut buffer = ReadBuf::new(scratch);
+        ready!(Pin::new(from).poll_read(cx, &mut buffer))?;
+        let bytes = buffer.filled();
+        if bytes.is_empty() {
+            self.ended = true;
+            return Poll::Ready(Ok(()));
+        }
+        match Pin::new(to).poll_write(cx, bytes) {
+            Poll::Ready(n) => self.left.extend_from_slice(&bytes[n?..]),
+            Poll::Pending => self.left.extend_from_slice(bytes),
+        }
+        Poll::Ready(Ok(()))
+    }
 }
 
 /// Ends a connection with a reset instead of an orderly end, so that a program on it sees that something was lost.

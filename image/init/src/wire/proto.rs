@@ -9,7 +9,7 @@ use std::net::IpAddr;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 /// The version of everything in this module and in [`super::mux`]. Any change to either raises it.
-pub const VERSION: u16 = 3;
+pub const VERSION: u16 = 4;
 
 /// What both sides send first, the host before the guest: eight letters, the version, and reserved zeroes.
 pub const HELLO_LEN: usize = 16;
@@ -67,6 +67,9 @@ pub enum Open {
     /// A connection to a port on the guest's loopback; opened by the host, answered by one [`Dialled`] frame, then raw
     /// bytes.
     Forward(u16),
+    /// A connection whose program takes itself for connected already: as [`Open::Dial`], but nothing answers. What comes are
+    /// the connection's bytes, or a reset.
+    Caught(Target),
 }
 
 /// Where a guest's connection wants to go.
@@ -110,6 +113,8 @@ pub enum ToGuest {
     Clock(u64, u32),
     /// Whether the guest's own disk may grow no more, for want of room on the host's.
     DiskFull(bool),
+    /// The memory that the guest named is seen here too: long data may go through it.
+    UseMemory,
 }
 
 /// Whom a signal reaches.
@@ -140,6 +145,19 @@ pub enum ToHost {
     Log(String),
     /// So many processes were killed for want of memory. Sent before the end.
     OutOfMemory(u32),
+    /// Memory of the guest's through which long data may go, if the host sees it.
+    Memory(SharedMemory),
+}
+
+/// A part of the guest's memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SharedMemory {
+    /// Its address in the machine.
+    pub address: u64,
+    /// Its bytes.
+    pub size: u32,
+    /// The bytes that it starts with now, by which the host recognizes it.
+    pub mark: [u8; 16],
 }
 
 /// Everything that the guest needs to know to run one command.

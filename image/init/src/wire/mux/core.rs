@@ -3,7 +3,8 @@
 //! Memory is bounded whatever the other side sends: a window per stream, a limit on streams, answers that are kept as
 //! flags of streams, and one queue of refusals that ends the wire when it is full.
 
-use super::frame::{HEADER, Header, Kind, MAX_FRAME, MAX_PAYLOAD, broken};
+use super::frame::{HEADER, Header, Kind, MAX_FRAME, MAX_PAYLOAD, PIECE, broken};
+use super::ring::Ring;
 use super::stream::{Fin, Stream};
 use crate::wire::proto::{self, Open};
 use std::collections::{HashMap, VecDeque};
@@ -41,6 +42,8 @@ pub(super) struct Core {
     pub(super) header_len: usize,
     pub(super) frame: Option<Header>,
     pub(super) payload: Vec<u8>,
+    /// Memory that both sides see, if there is any.
+    pub(super) ring: Option<Ring>,
     pub(super) ended: Option<io::ErrorKind>,
     pub(super) acceptor: Option<Waker>,
     pub(super) driver: Option<Waker>,
@@ -61,10 +64,16 @@ impl Core {
             header_len: 0,
             frame: None,
             payload: Vec::new(),
+            ring: None,
             ended: None,
             acceptor: None,
             driver: None,
         }
+    }
+
+    /// Which side this is: the ids of its streams say so.
+    pub(super) fn side(&self) -> Side {
+        if self.next_id.is_multiple_of(2) { Side::Guest } else { Side::Host }
     }
 
     /// Opens a stream of ours.
@@ -79,7 +88,7 @@ impl Core {
         payload.shrink_to_fit();
         let id = self.next_id;
         self.next_id = id.checked_add(2).ok_or_else(|| broken("no stream ids are left"))?;
-        self.streams.insert(id, Stream::new(open, Some(payload)));
+        self.streams.insert(id, Stream::new(open, self.side(), Some(payload)));
         self.queue(id);
         Ok(id)
     }
@@ -220,7 +229,18 @@ impl Core {
 
     /// Appends at most one write's worth of frames to `out`, urgent streams first, the others in turn.
     pub(super) fn fill(&mut self, out: &mut Vec<u8>) {
-        while out.len() + HEADER + 4 <= MAX_FRAME {
+        self.fill_streams(out);
+        // Behind other things to say, or when it is time to say it.
+        let fits = out.len() + HEADER + 4 <= MAX_FRAME;
+        let due = |ring: &&mut Ring| ring.owes() || (!out.is_empty() && ring.has_taken());
+        if let Some(ring) = self.ring.as_mut().filter(due).filter(|_| fits) {
+            out.extend_from_slice(&Header { stream: 0, kind: Kind::Taken, len: 4 }.encode());
+            out.extend_from_slice(&ring.taken().to_le_bytes());
+        }
+    }
+
+    fn fill_streams(&mut self, out: &mut Vec<u8>) {
+        while out.len() + HEADER + PIECE <= MAX_FRAME {
             if let (true, Some(stream)) = (self.urgent.is_empty(), self.refused.pop_front()) {
                 out.extend_from_slice(&Header { stream, kind: Kind::Reset, len: 0 }.encode());
                 continue;
@@ -228,7 +248,7 @@ impl Core {
             let Some(id) = self.urgent.pop_front().or_else(|| self.bulk.pop_front()) else { return };
             let Some(stream) = self.streams.get_mut(&id) else { continue };
             stream.queued = false;
-            if !stream.emit(id, out) {
+            if !stream.emit(id, out, self.ring.as_mut()) {
                 // It did not fit: first in the next write.
                 stream.queued = true;
                 if stream.goes_first() { &mut self.urgent } else { &mut self.bulk }.push_front(id);

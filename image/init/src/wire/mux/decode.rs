@@ -1,7 +1,7 @@
 //! The receiving half: bytes of the other side become changes of streams, or the end of the wire.
 
 use super::core::{Core, MAX_REFUSED, MAX_STREAMS};
-use super::frame::{HEADER, Header, Kind, broken};
+use super::frame::{HEADER, Header, Kind, PIECE, broken};
 use super::stream::Stream;
 use crate::wire::proto::{self, Open};
 use std::collections::VecDeque;
@@ -48,23 +48,46 @@ impl Core {
                 return Err(broken("a stream id that is not free"));
             }
             Kind::Open => {}
+            Kind::Taken if frame.stream == 0 => {}
+            Kind::Taken => return Err(broken("pieces that a stream has taken")),
             _ if !known => return Err(broken("a frame for a stream that was never opened")),
             _ => {}
         }
         if frame.kind == Kind::Data {
-            self.charge(frame)?;
+            self.charge(frame.stream, frame.len)?;
         }
         self.frame = Some(frame);
         self.advance(frame, 0)
     }
 
-    /// Takes a data frame's length off what the other side may send.
-    fn charge(&mut self, frame: Header) -> io::Result<()> {
-        let Some(stream) = self.streams.get_mut(&frame.stream) else { return Ok(()) };
-        if stream.peer_fin || frame.len == 0 {
+    /// Takes so many bytes off what the other side may send.
+    fn charge(&mut self, id: u32, len: usize) -> io::Result<()> {
+        let Some(stream) = self.streams.get_mut(&id) else { return Ok(()) };
+        if stream.peer_fin || len == 0 {
             return Err(broken("data behind the end of a stream, or none"));
         }
-        stream.allowed = stream.allowed.checked_sub(frame.len).ok_or_else(|| broken("more data than was allowed"))?;
+        stream.allowed = stream.allowed.checked_sub(len).ok_or_else(|| broken("more data than was allowed"))?;
+        Ok(())
+    }
+
+    /// Takes a piece out of the memory that both sides see.
+    fn piece(&mut self, id: u32, payload: &[u8]) -> io::Result<()> {
+        let words: [u8; PIECE] = payload.try_into().map_err(|_| broken("a frame of a wrong length"))?;
+        let [at, len] =
+            [0, 4].map(|n| u32::from_le_bytes([words[n], words[n + 1], words[n + 2], words[n + 3]]) as usize);
+        self.charge(id, len)?;
+        let Some(ring) = &mut self.ring else { return Err(broken("a piece of memory that nobody shares")) };
+        let stream = self.streams.get_mut(&id).filter(|s| !s.dropped);
+        match stream {
+            Some(stream) => {
+                ring.take(at, len, &mut |bytes| stream.received.extend(bytes))?;
+                stream.reader.take().into_iter().for_each(Waker::wake);
+            }
+            None => ring.take(at, len, &mut |_| {})?,
+        }
+        if ring.owes() {
+            self.driver.take().into_iter().for_each(Waker::wake);
+        }
         Ok(())
     }
 
@@ -93,16 +116,22 @@ impl Core {
     }
 
     fn complete(&mut self, frame: Header, payload: &[u8]) -> io::Result<()> {
-        if frame.kind == Kind::Open {
-            return self.peer_open(frame.stream, payload);
+        match frame.kind {
+            Kind::Open => return self.peer_open(frame.stream, payload),
+            Kind::Piece => return self.piece(frame.stream, payload),
+            Kind::Taken => {
+                let count = payload.try_into().map(u32::from_le_bytes).unwrap_or(0);
+                return self.ring.as_mut().map_or(Err(broken("nothing could be taken")), |ring| ring.free(count));
+            }
+            _ => {}
         }
         let Some(stream) = self.streams.get_mut(&frame.stream) else { return Ok(()) };
         match frame.kind {
-            Kind::Open | Kind::Data => {}
+            Kind::Open | Kind::Data | Kind::Piece | Kind::Taken => {}
             Kind::Credit => {
                 let more = payload.try_into().map(u32::from_le_bytes).unwrap_or(0) as usize;
                 stream.credit += more;
-                if stream.credit > stream.window {
+                if stream.credit > stream.most_credit {
                     return Err(broken("more credit than the window"));
                 }
                 stream.writer.take().into_iter().for_each(Waker::wake);
@@ -134,7 +163,7 @@ impl Core {
             return if self.refused.len() > MAX_REFUSED { Err(broken("too many streams")) } else { Ok(()) };
         }
         self.peer_streams += 1;
-        self.streams.insert(id, Stream::new(&open, None));
+        self.streams.insert(id, Stream::new(&open, self.side(), None));
         self.opened.push_back((open, id));
         self.acceptor.take().into_iter().for_each(Waker::wake);
         Ok(())

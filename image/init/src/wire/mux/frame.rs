@@ -10,6 +10,8 @@ pub(super) const HEADER: usize = 8;
 pub(super) const MAX_FRAME: usize = 32 << 10;
 /// The most payload that one frame carries.
 pub(super) const MAX_PAYLOAD: usize = MAX_FRAME - HEADER;
+/// The payload of [`Kind::Piece`].
+pub(super) const PIECE: usize = 8;
 
 /// What a frame says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,6 +26,10 @@ pub(super) enum Kind {
     Fin = 4,
     /// Nothing more in either direction; what was sent before is still delivered.
     Reset = 5,
+    /// Bytes of a stream that lie in shared memory: where, and how many (u32 each, LE).
+    Piece = 6,
+    /// So many pieces were taken out of shared memory (u32, LE); of no stream, so its number is 0.
+    Taken = 7,
 }
 
 /// A decoded header.
@@ -52,9 +58,12 @@ impl Header {
             3 => (Kind::Credit, 4),
             4 => (Kind::Fin, 0),
             5 => (Kind::Reset, 0),
+            6 => (Kind::Piece, PIECE),
+            7 => (Kind::Taken, 4),
             _ => return Err(broken("a frame of an unknown kind")),
         };
-        if len > most || (kind == Kind::Credit && len != 4) {
+        let fixed = matches!(kind, Kind::Credit | Kind::Piece | Kind::Taken);
+        if len > most || (fixed && len != most) {
             return Err(broken("a frame of a wrong length"));
         }
         Ok(Header { stream: u32::from_le_bytes([a, b, c, d]), kind, len })

@@ -8,12 +8,17 @@
 mod core;
 mod decode;
 mod frame;
+mod ring;
+#[cfg(test)]
+mod ring_tests;
 mod stream;
 #[cfg(test)]
 mod tests;
 
 use self::core::Core;
 pub use self::core::{MAX_STREAMS, Side};
+pub use self::ring::Memory;
+use self::ring::Ring;
 use super::proto::{HELLO_LEN, Open, hello, version_of};
 use std::future::poll_fn;
 use std::io;
@@ -83,6 +88,20 @@ impl Wire {
         })
         .await?;
         Ok((open, Stream { id, wire: self.clone() }))
+    }
+
+    /// Takes out of `memory` from now on what the other side puts there. Until [`Wire::use_memory`] nothing is put there by
+    /// us: first the other side has to look there too.
+    pub fn share_memory(&self, memory: Box<dyn Memory>) {
+        let mut core = self.core();
+        // The guest's half is the first.
+        let first = core.side() == Side::Guest;
+        core.ring = Some(Ring::new(memory, first));
+    }
+
+    /// Sends what is long through the memory that is shared, now that the other side looks there.
+    pub fn use_memory(&self) {
+        self.core().ring.iter_mut().for_each(Ring::open);
     }
 
     /// Moves bytes between the streams and `io` until `io` ends. Everybody who waits on a stream then gets an error.

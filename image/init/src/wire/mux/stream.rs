@@ -1,6 +1,8 @@
 //! The state of one stream, and what it has to say next.
 
-use super::frame::{HEADER, Header, Kind, MAX_FRAME};
+use super::core::Side;
+use super::frame::{HEADER, Header, Kind, MAX_FRAME, PIECE};
+use super::ring::{MOST, Ring};
 use crate::wire::proto::Open;
 use std::collections::VecDeque;
 use std::task::Waker;
@@ -27,6 +29,8 @@ pub(super) struct Stream {
     pub(super) peer_fin: bool,
     pub(super) unsent: VecDeque<u8>,
     pub(super) credit: usize,
+    /// What the credit never exceeds: the other side's window.
+    pub(super) most_credit: usize,
     pub(super) fin: Fin,
     pub(super) opening: Option<Vec<u8>>,
     pub(super) reset_wanted: bool,
@@ -39,8 +43,8 @@ pub(super) struct Stream {
 }
 
 impl Stream {
-    pub(super) fn new(open: &Open, opening: Option<Vec<u8>>) -> Stream {
-        let window = window(open);
+    pub(super) fn new(open: &Open, side: Side, opening: Option<Vec<u8>>) -> Stream {
+        let (window, credit) = windows(open, side);
         Stream {
             urgent: matches!(open, Open::Control | Open::Terminal),
             window,
@@ -49,7 +53,8 @@ impl Stream {
             read: 0,
             peer_fin: false,
             unsent: VecDeque::new(),
-            credit: window,
+            credit,
+            most_credit: credit,
             fin: Fin::No,
             opening,
             reset_wanted: false,
@@ -93,7 +98,7 @@ impl Stream {
     }
 
     /// Appends what this stream has to say now; `false` when it needs more room than is left.
-    pub(super) fn emit(&mut self, id: u32, out: &mut Vec<u8>) -> bool {
+    pub(super) fn emit(&mut self, id: u32, out: &mut Vec<u8>, ring: Option<&mut Ring>) -> bool {
         let put = |out: &mut Vec<u8>, kind, payload: &[u8]| {
             out.extend_from_slice(&Header { stream: id, kind, len: payload.len() }.encode());
             out.extend_from_slice(payload);
@@ -109,15 +114,7 @@ impl Stream {
             put(out, Kind::Credit, &u32::try_from(self.read).unwrap_or(u32::MAX).to_le_bytes());
             self.read = 0;
         } else if !self.unsent.is_empty() && self.credit > 0 && !self.reset {
-            let n = self.unsent.len().min(self.credit).min(MAX_FRAME - HEADER - out.len());
-            out.extend_from_slice(&Header { stream: id, kind: Kind::Data, len: n }.encode());
-            let (front, back) = self.unsent.as_slices();
-            let first = n.min(front.len());
-            out.extend_from_slice(&front[..first]);
-            out.extend_from_slice(&back[..n - first]);
-            self.unsent.drain(..n);
-            self.credit -= n;
-            self.writer.take().into_iter().for_each(Waker::wake);
+            self.emit_data(id, out, ring);
         } else if self.fin == Fin::Wanted && self.unsent.is_empty() {
             put(out, Kind::Fin, &[]);
             self.fin = Fin::Sent;
@@ -128,12 +125,38 @@ impl Stream {
         }
         true
     }
+
+    /// Bytes: through the memory that both sides see if there is any and they are many, else in a frame.
+    fn emit_data(&mut self, id: u32, out: &mut Vec<u8>, ring: Option<&mut Ring>) {
+        let most = self.unsent.len().min(self.credit);
+        let (front, back) = self.unsent.as_slices();
+        let parts = |n: usize| [&front[..n.min(front.len())], &back[..n.saturating_sub(front.len())]];
+        let piece = most.min(MOST);
+        let n = match ring.and_then(|ring| ring.put(parts(piece))) {
+            Some(at) => {
+                out.extend_from_slice(&Header { stream: id, kind: Kind::Piece, len: PIECE }.encode());
+                out.extend([at, piece].into_iter().flat_map(|n| u32::try_from(n).unwrap_or(u32::MAX).to_le_bytes()));
+                piece
+            }
+            None => {
+                let n = most.min(MAX_FRAME - HEADER - out.len());
+                out.extend_from_slice(&Header { stream: id, kind: Kind::Data, len: n }.encode());
+                parts(n).into_iter().for_each(|part| out.extend_from_slice(part));
+                n
+            }
+        };
+        self.unsent.drain(..n);
+        self.credit -= n;
+        self.writer.take().into_iter().for_each(Waker::wake);
+    }
 }
 
-/// Bytes that may be under way on such a stream. Connections get less: there can be a thousand of them.
-fn window(open: &Open) -> usize {
-    match open {
-        Open::Dial(_) | Open::Forward(_) => 128 << 10,
-        _ => 256 << 10,
+/// Bytes that may be under way on such a stream: to us, and to the other side. Connections get less on the host, where
+/// there can be a thousand of them of a guest that means harm.
+fn windows(open: &Open, side: Side) -> (usize, usize) {
+    match (open, side) {
+        (Open::Dial(_) | Open::Caught(_) | Open::Forward(_), Side::Host) => (128 << 10, 256 << 10),
+        (Open::Dial(_) | Open::Caught(_) | Open::Forward(_), Side::Guest) => (256 << 10, 128 << 10),
+        _ => (256 << 10, 256 << 10),
     }
 }

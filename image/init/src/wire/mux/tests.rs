@@ -8,16 +8,16 @@ use std::io::ErrorKind;
 use std::task::Waker;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-fn frame(stream: u32, kind: Kind, payload: &[u8]) -> Vec<u8> {
+pub(super) fn frame(stream: u32, kind: Kind, payload: &[u8]) -> Vec<u8> {
     [&Header { stream, kind, len: payload.len() }.encode()[..], payload].concat()
 }
 
-fn opening(id: u32, open: &Open) -> Vec<u8> {
+pub(super) fn opening(id: u32, open: &Open) -> Vec<u8> {
     frame(id, Kind::Open, &encode(open).expect("encodes")[4..])
 }
 
 /// Moves everything that is ready from one side to the other, in pieces of `chunk` bytes.
-fn transfer(from: &mut Core, to: &mut Core, chunk: usize) -> bool {
+pub(super) fn transfer(from: &mut Core, to: &mut Core, chunk: usize) -> bool {
     let mut out = Vec::new();
     from.fill(&mut out);
     assert!(out.len() <= MAX_FRAME, "one write at most");
