@@ -4,6 +4,9 @@ use crate::support::canary::{Canary, SONG, own_address};
 use crate::support::{Case, Who, World, cases};
 use std::net::{IpAddr, Ipv4Addr};
 
+/// Where the tests' own clients, servers and namespaces are: see there.
+const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/vm/net");
+
 const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 /// Asks the proxy whatever the guest's NO_PROXY says.
 const PROXIED: &str = "curl -sS --max-time 20 --noproxy '' -o /dev/stderr -w '%{http_code}\\n'";
@@ -76,4 +79,33 @@ fn an_allowed_address_is_reached_and_only_that() {
         cases::check(&world, &["--allow-host", &allowed.addr.to_string()], &cases);
         assert_eq!((allowed.hits(), other.hits()), (3, 0));
     }
+}
+
+/// What a system's programs are found by.
+const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// curl, git, ssh, apt, npm, pip, a WebSocket, datagrams, resets and more, as they are, with the proxies' variables and without:
+/// against servers in a network namespace, which takes root. In the full run a connection is idle for ten minutes.
+#[test]
+fn unmodified_clients_work() {
+    let is_there = |name: &str| PATH.split(':').any(|dir| std::path::Path::new(dir).join(name).exists());
+    let missing = ["ip", "openssl", "dropbear", "dpkg-deb"].into_iter().find(|name| !is_there(name));
+    if let Some(why) = if nix::unistd::geteuid().is_root() { missing } else { Some("root") } {
+        println!("skipped network::unmodified_clients_work: it takes {why}");
+        return;
+    }
+    let world = World::new(Who::Current);
+    let idle = if option_env("VMCLAUDE_TESTS").is_some_and(|tests| tests == "full") { "600" } else { "10" };
+    let mut script = world.command(SCRIPT);
+    script.arg(world.path("opt/bin/vmclaude-container")).arg(idle).env("PATH", PATH);
+    script.env("VM_NET_IMAGES", world.path("home/.local/share/vmclaude/images"));
+    let done = script.output().expect("tests/vm/net");
+    let said = String::from_utf8_lossy(&done.stdout);
+    assert!(done.status.success(), "{said}{}", String::from_utf8_lossy(&done.stderr));
+    println!("{said}");
+}
+
+#[allow(clippy::disallowed_methods)] // Host is for the program
+fn option_env(name: &str) -> Option<String> {
+    std::env::var(name).ok()
 }

@@ -1,6 +1,8 @@
 """Servers for tests/vm/net, one port per behaviour."""
 
+import base64
 import functools
+import hashlib
 import http.server
 import os
 import socket
@@ -58,6 +60,23 @@ def reset(sock):
     sock.close()
 
 
+def websocket(sock):
+    """Shakes hands and sends back every short frame, without its mask."""
+    head = b""
+    while not head.endswith(b"\r\n\r\n"):
+        head += sock.recv(1)
+    key = next(line[19:].strip() for line in head.split(b"\r\n") if line.lower().startswith(b"sec-websocket-key: "))
+    accept = base64.b64encode(hashlib.sha1(key + b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11").digest())
+    sock.sendall(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+                 b"Sec-WebSocket-Accept: " + accept + b"\r\n\r\n")
+    stream = sock.makefile("rb")
+    while start := stream.read(2):
+        mask, data = stream.read(4), stream.read(start[1] & 127)
+        sock.sendall(start[:1] + bytes([len(data)]) + bytes(b ^ mask[i % 4] for i, b in enumerate(data)))
+        if start[0] & 15 == 8:
+            return
+
+
 def datagrams():
     sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     sock.bind(("0.0.0.0", 4007))
@@ -74,6 +93,6 @@ context.load_cert_chain(os.path.join(work, "cert.pem"), os.path.join(work, "key.
 secret.socket = context.wrap_socket(secret.socket, server_side=True)
 for server in (plain, secret):
     threading.Thread(target=server.serve_forever, daemon=True).start()
-for port, handle in ((4001, echo), (4002, late), (4003, reset)):
+for port, handle in ((4001, echo), (4002, late), (4003, reset), (4008, websocket)):
     start(port, handle)
 datagrams()
