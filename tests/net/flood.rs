@@ -42,7 +42,9 @@ async fn ten_thousand_at_once_are_refused_one_by_one() {
     }
     tokio::time::sleep(Duration::from_secs(2)).await;
     if let (Some(before), Some(after)) = (before, resident()) {
-        assert!(after - before < 256, "{before} MiB grew to {after} MiB, guest and host together");
+        // Of that the guest's windows, its own memory in a VM: 256 KiB for each of the 512 connections that the host makes.
+        let guest = 128;
+        assert!(after - before < 256 + guest, "{before} MiB grew to {after} MiB, guest and host together");
     }
     drop(held);
     let start = Instant::now();
