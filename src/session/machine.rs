@@ -39,6 +39,7 @@ impl Machine {
     pub(super) fn memory(&self) -> Option<File> {
         match self {
             Machine::Qemu(processes) => processes.memory(),
+            Machine::Apple(_) => None,
         }
     }
 
