@@ -43,7 +43,7 @@ pub enum Verb {
     /// List the enrolled directories and their state
     List(Output),
     /// Explain what `claude` would do here, and why
-    Status(Output),
+    Status(Status),
     /// Run Claude in a VM for this directory, with flags of ours
     Run(Run),
     /// Run the host's claude, deliberately, even in an enrolled directory
@@ -104,6 +104,17 @@ pub struct Output {
     /// Print JSON for programs
     #[arg(long)]
     pub json: bool,
+}
+
+/// `vmclaude status`.
+#[derive(Debug, Args)]
+pub struct Status {
+    /// How to print it.
+    #[command(flatten)]
+    pub output: Output,
+    /// Stay, and show it anew whenever something changes
+    #[arg(long)]
+    pub watch: bool,
 }
 
 /// Flags of `vmclaude run` and `vmclaude-container`.

@@ -2,7 +2,7 @@
 
 mod shell;
 
-use crate::cli::args::Output;
+use crate::cli::args::{Output, Status as StatusArgs};
 use crate::engine::qemu::Accel;
 use crate::enrollment::{self, shown, trust, verdict};
 use crate::error::{Failure, Result};
@@ -14,27 +14,57 @@ use crate::report;
 use crate::report::status::{self, Claude, Engine, Image, Network, Problem, Runs, Status, Tree};
 use crate::session::{ask, denied, record, trial};
 use crate::settings::{self, Settings};
+use crate::tripwire::store::Store;
 use std::ffi::OsString;
 use std::path::Path;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use vmclaude_shim::find::{Search, find_host_claude};
-use vmclaude_shim::{Registry, Verdict};
+use vmclaude_shim::{Identity, Registry, Verdict};
+
+/// How often somebody who watches sees something new.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// Prints the answer. Whatever is wrong is part of it, and no failure of this verb.
 ///
 /// # Errors
 /// When stdout cannot be written.
-pub(super) fn run(host: &Host, output: &Output) -> Result<Exit> {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs());
-    let status = collect(host, now);
-    match output.json {
+pub(super) fn run(host: &Host, words: &StatusArgs) -> Result<Exit> {
+    let status = collect(host, now(), None);
+    if words.watch {
+        return watch(host, &words.output, status);
+    }
+    match words.output.json {
         true => report::json(&status)?,
-        false => report::text(&status::text(&status, now))?,
+        false => report::text(&status::text(&status, now()))?,
     }
     Ok(Exit::OK)
 }
 
-fn collect(host: &Host, now: u64) -> Status {
+/// Shows the answer anew whenever it is another, until nobody reads it or a key ends it.
+fn watch(host: &Host, output: &Output, mut status: Status) -> Result<Exit> {
+    let mut shown = None;
+    loop {
+        let text = match output.json {
+            true => report::json_line(&status)?,
+            false => status::text(&status, now()),
+        };
+        if shown.as_ref() != Some(&text) && !report::anew(&text, host.tty[1] && !output.json)? {
+            return Ok(Exit::OK);
+        }
+        shown = Some(text);
+        std::thread::sleep(LOOK);
+        // What QEMU is does not change while somebody watches.
+        status = collect(host, now(), Some(&status.engine));
+    }
+}
+
+/// Seconds since 1970.
+fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs())
+}
+
+/// `known`: what is known of the engine.
+fn collect(host: &Host, now: u64, known: Option<&Engine>) -> Status {
     let mut problems = Vec::new();
     let settings = match settings::load(host) {
         Ok(settings) => Some(settings),
@@ -45,7 +75,9 @@ fn collect(host: &Host, now: u64) -> Status {
     };
     let settings = settings.map(|settings| of_project(host, settings, &mut problems));
     let claude = claude(host, &mut problems);
-    let (engine, accel) = engine(host, settings.as_ref(), &mut problems);
+    let version = known.and_then(|engine| engine.version.clone());
+    let (engine, accel) = engine(host, settings.as_ref(), version, &mut problems);
+    review(host, &mut problems);
     let image = image(host, now, &mut problems);
     let runs = host.dirs.runs();
     let (alive, dead) = record::survey(&runs);
@@ -94,6 +126,17 @@ fn of_project(host: &Host, settings: Settings, problems: &mut Vec<Problem>) -> S
     }
 }
 
+/// Files that run unasked and that sessions changed here.
+fn review(host: &Host, problems: &mut Vec<Problem>) {
+    let Ok(Some(project)) = enrollment::project(host) else { return };
+    let identity = enrollment::open_root(host, &project).ok().and_then(|root| Identity::of_open(&root).ok());
+    let waiting = identity.and_then(|identity| Store::look(&host.dirs.state, &identity.text()));
+    if let Some(n) = waiting.map(|waiting| waiting.changes.len()).filter(|n| *n > 0) {
+        let what = format!("{n} files that run unasked were changed in a VM, and nobody has looked at them");
+        problems.push(Problem { what, because: Vec::new(), next: Some("vmclaude review".into()) });
+    }
+}
+
 fn problem(failure: Failure) -> Problem {
     Problem { what: failure.what, because: failure.because, next: failure.next }
 }
@@ -136,7 +179,12 @@ fn claude(host: &Host, problems: &mut Vec<Problem>) -> Claude {
     claude
 }
 
-fn engine(host: &Host, settings: Option<&Settings>, problems: &mut Vec<Problem>) -> (Engine, Option<Accel>) {
+fn engine(
+    host: &Host,
+    settings: Option<&Settings>,
+    version: Option<String>,
+    problems: &mut Vec<Problem>,
+) -> (Engine, Option<Accel>) {
     let mut engine = Engine { program: None, version: None, acceleration: "unknown", why: String::new() };
     let qemu = match settings.map(|settings| crate::run::qemu::program(host, settings)) {
         Some(Ok(qemu)) => qemu,
@@ -150,7 +198,7 @@ fn engine(host: &Host, settings: Option<&Settings>, problems: &mut Vec<Problem>)
             return (engine, None);
         }
     };
-    engine.version = ask::first_line(&qemu, "--version");
+    engine.version = version.or_else(|| ask::first_line(&qemu, "--version"));
     let choice = trial::known(host, &qemu);
     engine.program = Some(qemu);
     let Some(choice) = choice else {

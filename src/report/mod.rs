@@ -69,6 +69,19 @@ pub fn text(text: &str) -> Result<()> {
 /// As [`data`].
 pub fn json(answer: &impl serde::Serialize) -> Result<()> {
     let text = serde_json::to_string_pretty(answer).map_err(|e| Failure::new("cannot print JSON").because(e))?;
+    data(&plain_json(&text))
+}
+
+/// As [`json`], in one line.
+///
+/// # Errors
+/// When it cannot be said in JSON.
+pub fn json_line(answer: &impl serde::Serialize) -> Result<String> {
+    let text = serde_json::to_string(answer).map_err(|e| Failure::new("cannot print JSON").because(e))?;
+    Ok(plain_json(&text))
+}
+
+fn plain_json(text: &str) -> String {
     let mut plain = String::with_capacity(text.len() + 1);
     for c in text.chars() {
         if c == '\n' || is_plain(c) {
@@ -78,7 +91,22 @@ pub fn json(answer: &impl serde::Serialize) -> Result<()> {
         }
     }
     plain.push('\n');
-    data(&plain)
+    plain
+}
+
+/// Shows an answer instead of the last one, on a screen in its place; `false`: nobody reads it any more.
+///
+/// # Errors
+/// When stdout cannot be written.
+pub fn anew(text: &str, screen: bool) -> Result<bool> {
+    let clear = if screen { "\x1b[H\x1b[2J" } else { "" };
+    let text = clean_lines(text);
+    let mut out = std::io::stdout().lock();
+    match write!(out, "{clear}{text}").and_then(|()| out.flush()) {
+        Ok(()) => Ok(true),
+        Err(e) if e.kind() == std::io::ErrorKind::BrokenPipe => Ok(false),
+        Err(e) => Err(Failure::new("cannot write to stdout").because(e)),
+    }
 }
 
 /// Data on stdout for programs, as it is.

@@ -54,6 +54,11 @@ impl Store {
         Ok(Store { state: state.to_path_buf(), dir })
     }
 
+    /// What waits for a review of the project with this identity, for who only looks: nothing is made for it.
+    pub fn look(state: &Path, identity: &str) -> Option<Waiting> {
+        read(&state.join("review").join(identity.replace(':', "-")).join("waiting.json"))
+    }
+
     fn lock(&self) -> Result<Lock> {
         lock(&self.dir.join("lock"))
     }

@@ -265,3 +265,21 @@ fn sessions_start_until_memory_could_run_out() {
     world.assert_clean();
     assert_eq!(world.in_vm(&["true"]).code(), Some(0), "there is room again");
 }
+
+#[test]
+fn a_watched_status_changes_by_itself() {
+    let world = World::bare(Who::nth(1));
+    let seen = world.write("out/seen", "");
+    let mut command = world.vmclaude(&["status", "--watch", "--json"]);
+    let out = fs::File::options().append(true).open(&seen).expect("open");
+    let mut watching = command.stdin(std::process::Stdio::null()).stdout(out).spawn().expect("spawn");
+    let last = || -> Option<serde_json::Value> {
+        let text = fs::read_to_string(&seen).ok()?;
+        serde_json::from_str(text.lines().last()?).ok()
+    };
+    until("it says what claude would do", || last().filter(|s| s["claude"]["runs"] == "host"));
+    world.enroll();
+    until("it says what claude would do now", || last().filter(|s| s["claude"]["runs"] == "vm"));
+    watching.kill().expect("kill");
+    watching.wait().expect("wait");
+}
