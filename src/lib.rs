@@ -17,6 +17,7 @@ pub mod engine;
 pub mod hook;
 // 3: effects
 pub mod enrollment;
+pub mod git;
 pub mod image;
 pub mod net;
 pub mod session;

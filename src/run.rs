@@ -6,12 +6,14 @@ pub mod qemu;
 use crate::cli::args::RunFlags;
 use crate::engine::launch::Launch;
 use crate::enrollment::{self, Project, trust};
-use crate::error::{Context, Result};
+use crate::error::{Context, Failure, Result};
 use crate::exit::Exit;
+use crate::git::{self, Outside};
 use crate::host::Host;
 use crate::net::Denials;
+use crate::plan::auth::{Api, Auth};
 use crate::plan::mounts::GUEST_HOME;
-use crate::plan::{self, Identity, Place, Plan, State};
+use crate::plan::{self, Identity, Place, Plan, Setup, State};
 use crate::profile;
 use crate::report::{self, changes};
 use crate::session::notes::Notes;
@@ -49,8 +51,10 @@ pub fn command(host: &Host, flags: &RunFlags, argv: Vec<OsString>) -> Result<Exi
     if let Some(line) = off.filter(|_| host.tty[2]) {
         report::note(&format!("{line} (vmclaude approve)"));
     }
+    let settings = settings.of_project(&project.root);
     let place = place(host, &settings, &project, &root)?;
-    let plan = plan(host, &settings, flags, &place, argv);
+    let outside = outside(host, &place);
+    let plan = plan(host, &settings, flags, (&place, outside.as_ref()), argv)?;
     let engine = Engine::ready(host, &settings, flags.dry_run)?;
     let launch = engine.launch(host, &settings, &plan)?;
     if flags.dry_run {
@@ -59,6 +63,9 @@ pub fn command(host: &Host, flags: &RunFlags, argv: Vec<OsString>) -> Result<Exi
     }
     if let Some(home) = state::prepare(host, &place)?.filter(|_| host.tty[2]) {
         report::note(&format!("each project has a home of its own now; the old one of all is {}", home.display()));
+    }
+    if let Some(outside) = &outside {
+        git::pin(&place.state.project, Some(outside))?;
     }
     profile::mark("planned");
     let denials = denials(host, &project.root);
@@ -97,6 +104,18 @@ fn watch(host: &Host, plan: &Plan, root: File) -> Result<(Watch, session::Ready)
     Watch::start(&host.dirs.state, &identity.text(), Trees { project: (root, path), home })
 }
 
+/// The git directory outside of the project, if it is to be believed; a person is told why not.
+fn outside(host: &Host, place: &Place) -> Option<Outside> {
+    let found = git::outside(host, &place.root)
+        .and_then(|found| found.map(|found| found.is_pinned(&place.state.project).map(|()| found)).transpose());
+    found.unwrap_or_else(|why| {
+        if host.tty[2] {
+            report::note(&format!("git will not work in the VM: {} (vmclaude enroll)", why.escape_debug()));
+        }
+        None
+    })
+}
+
 /// What the guest is refused, kept for `vmclaude status` as it happens.
 fn denials(host: &Host, project: &Path) -> Denials {
     let (dirs, project) = (host.dirs.clone(), project.to_path_buf());
@@ -117,13 +136,42 @@ fn place(host: &Host, settings: &Settings, project: &Project, root: &File) -> Re
     Ok(Place { root: project.root.clone(), rest: project.rest.clone(), identity, state, git })
 }
 
-fn plan(host: &Host, settings: &Settings, flags: &RunFlags, place: &Place, argv: Vec<OsString>) -> Plan {
+fn plan(
+    host: &Host,
+    settings: &Settings,
+    flags: &RunFlags,
+    (place, outside): (&Place, Option<&Outside>),
+    argv: Vec<OsString>,
+) -> Result<Plan> {
     let network = settings.network.clone().with(flags.network, &flags.allow, &flags.allow_host);
-    let mut setup = plan::state::setup(state::approved_key(host, place).as_deref());
-    if settings.sudo {
-        setup.system.push(("/etc/sudoers.d/vmclaude".into(), SUDO.to_vec()));
+    let setup = setup(host, settings, place, &argv)?;
+    let mut plan = Plan::new(host, settings, place, argv, network, setup);
+    if let Some(outside) = outside {
+        plan.links.extend(outside.link());
+        plan.protected.extend(outside.protected(&settings.protect));
+        plan.mounts.push(outside.mount());
     }
-    Plan::new(host, settings, place, argv, network, setup)
+    Ok(plan)
+}
+
+/// What the guest sets up before the command, and what of this host's it uses and never has.
+fn setup(host: &Host, settings: &Settings, place: &Place, argv: &[OsString]) -> Result<Setup> {
+    let mut system = vec![(git::SYSTEM_CONFIG.into(), git::system_config(&git::identity(host, &place.root)))];
+    if settings.sudo {
+        system.push(("/etc/sudoers.d/vmclaude".into(), SUDO.to_vec()));
+    }
+    let mut setup = plan::state::setup(system, state::approved_key(host, place).as_deref());
+    setup.agent = settings.ssh_agent.then(|| host.var("SSH_AUTH_SOCK").map(Into::into)).flatten();
+    if settings.auth == Auth::Guest {
+        return Ok(setup);
+    }
+    setup.api = Api::of(|name| host.var(name))?;
+    if setup.api.is_none() && argv.first().is_some_and(|program| program == "claude") {
+        let why = "auth = \"host\" in config.toml, and neither ANTHROPIC_API_KEY nor ANTHROPIC_AUTH_TOKEN is set";
+        let next = "export ANTHROPIC_API_KEY=..., or auth = \"guest\"";
+        return Err(Failure::usage("there is no key to hold").because(why).next(next));
+    }
+    Ok(setup)
 }
 
 /// What carries a plan out on this host, found and known to work.

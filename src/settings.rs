@@ -4,14 +4,16 @@ use crate::error::{Failure, Result};
 use crate::files::{self, quoted};
 use crate::host::Host;
 use crate::plan::approval::Extra;
+use crate::plan::auth::Auth;
 use crate::plan::limits::{Limits, parse_cpus, parse_memory};
 use crate::plan::network::{self, Mode};
 use crate::plan::ports::Forward;
 use crate::plan::protect;
 use crate::plan::state::Home;
 use serde::Deserialize;
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// The file as it is written. Unknown keys are an error: a mistyped limit must not become no limit.
 #[derive(Debug, Default, Deserialize)]
@@ -26,11 +28,22 @@ struct File {
     warm_start: Option<bool>,
     sudo: bool,
     home: Home,
+    auth: Auth,
+    projects: BTreeMap<PathBuf, OfProject>,
     image: Image,
     network: Network,
     ports: Ports,
     env: Env,
     protect: Protect,
+}
+
+/// What the user says of one project, by its path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct OfProject {
+    home: Option<Home>,
+    auth: Option<Auth>,
+    ssh_agent: bool,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -120,6 +133,12 @@ pub struct Settings {
     pub sudo: bool,
     /// Whose the guest's home is.
     pub home: Home,
+    /// Who holds the key.
+    pub auth: Auth,
+    /// Whether the guest may use the user's ssh agent.
+    pub ssh_agent: bool,
+    /// What the user says of single projects.
+    pub projects: BTreeMap<PathBuf, OfProject>,
     /// Debian packages to add to the image.
     pub packages: Vec<String>,
     /// What every VM may reach.
@@ -192,6 +211,9 @@ fn resolve(file: File, host: &Host) -> Result<Settings> {
         },
         sudo: file.sudo,
         home: file.home,
+        auth: file.auth,
+        ssh_agent: false,
+        projects: file.projects,
         packages: file.image.packages,
         network: file.network.understood()?,
         ports: file.ports.forward.iter().map(Port::understood).collect::<Result<_>>()?,
@@ -208,6 +230,18 @@ impl Port {
             Port::Number(number) => number.to_string().parse(),
             Port::Text(text) => text.parse(),
         }
+    }
+}
+
+impl Settings {
+    /// These settings with what the user says of the project in this directory.
+    #[must_use]
+    pub fn of_project(mut self, root: &Path) -> Settings {
+        let own = self.projects.get(root).copied().unwrap_or_default();
+        self.home = own.home.unwrap_or(self.home);
+        self.auth = own.auth.unwrap_or(self.auth);
+        self.ssh_agent = own.ssh_agent;
+        self
     }
 }
 
@@ -236,62 +270,4 @@ impl Protect {
 }
 
 #[cfg(test)]
-pub(crate) mod tests {
-    use super::*;
-    use crate::host::tests::host;
-
-    /// The settings of a `config.toml`.
-    pub(crate) fn settings(text: &str) -> Settings {
-        resolve(toml::from_str(text).expect("parses"), &host()).expect("makes sense")
-    }
-
-    #[test]
-    fn the_environment_wins_over_the_file_and_the_file_over_the_defaults() {
-        let mut host = host();
-        let file = |text: &str| toml::from_str::<File>(text).expect("parses");
-        assert_eq!(resolve(File::default(), &host).expect("defaults").limits, Limits { cpus: None, memory: 4096 });
-        let text = "memory = '2G'\ncpus = 3\n[network]\nallow_hosts = ['127.0.0.1:80']";
-        let settings = resolve(file(text), &host).expect("file");
-        assert_eq!(settings.limits, Limits { cpus: Some(3), memory: 2048 });
-        assert_eq!(settings.network.allow_hosts.len(), 1);
-        assert_eq!(settings.network.mode, Mode::Open, "open unless somebody says so");
-        host.env.insert("VMCLAUDE_MEMORY".into(), "1G".into());
-        assert_eq!(resolve(file(text), &host).expect("both").limits.memory, 1024);
-        host.env.insert("VMCLAUDE_MEMORY".into(), "1Z".into());
-        assert!(resolve(file(text), &host).is_err());
-    }
-
-    #[test]
-    fn what_a_vm_may_reach_is_understood_or_refused() {
-        let read = |text: &str| toml::from_str::<File>(text).ok().and_then(|file| resolve(file, &host()).ok());
-        let text = "[network]\nmode = 'allowlist'\nallow = ['a.example', '*.b.example:22']\nallow_local = ['git.corp']";
-        let network = read(text).expect("understood").network;
-        assert_eq!(network.to_string(), "only a.example:443, *.b.example:22, and inside git.corp");
-        for bad in ["mode = 'closed'", "allow = ['a b']", "allow_local = ['0.0.0.0/0']", "mode = ''"] {
-            assert!(read(&format!("[network]\n{bad}")).is_none(), "{bad}");
-        }
-        let empty = read("[network]\nmode = 'allowlist'").expect("understood").network;
-        assert_eq!(empty.to_string(), "nothing that is not listed, and nothing is");
-    }
-
-    #[test]
-    fn what_is_protected_is_understood_or_refused() {
-        let read = |text: &str| toml::from_str::<File>(text).ok().and_then(|file| resolve(file, &host()).ok());
-        assert_eq!(read("").expect("defaults").protect, protect::Protect::default());
-        let protect = read("[protect]\nlevel = 'strict'\npaths = ['deploy.sh', 'ci/']").expect("understood").protect;
-        assert_eq!(protect.level, protect::Level::Strict);
-        assert_eq!(protect.paths, [PathBuf::from("deploy.sh"), "ci".into()]);
-        for bad in ["level = 'most'", "paths = ['/etc']", "paths = ['../x']", "paths = ['']", "path = ['x']"] {
-            assert!(read(&format!("[protect]\n{bad}")).is_none(), "{bad}");
-        }
-    }
-
-    #[test]
-    fn unknown_keys_are_refused() {
-        for text in
-            ["memry = '2G'", "[network]\nallow = 1", "[network]\nmodes = 1", "[image]\npackage = []", "memory = 4"]
-        {
-            assert!(toml::from_str::<File>(text).is_err(), "{text}");
-        }
-    }
-}
+pub(crate) mod tests;

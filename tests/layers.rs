@@ -7,7 +7,7 @@ const LAYERS: &[&[&str]] = &[
     &["error", "exit", "files", "host", "os", "profile"],
     &["plan", "settings"],
     &["engine", "hook"],
-    &["enrollment", "net", "share", "session", "state", "image", "passthrough", "tripwire"],
+    &["enrollment", "net", "share", "session", "state", "git", "image", "passthrough", "tripwire"],
     &["report", "run", "cli"],
     &["main", "lib"],
 ];

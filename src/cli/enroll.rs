@@ -7,9 +7,12 @@ use crate::enrollment::{barrier, canonical, refuse, shown};
 use crate::error::{Context, Failure, Result};
 use crate::exit::Exit;
 use crate::files::quoted;
+use crate::git;
 use crate::hook::{self, Shell};
 use crate::host::Host;
+use crate::plan::state::Home;
 use crate::report;
+use crate::state::{self, import};
 use std::path::{Path, PathBuf};
 use vmclaude_shim::decide::{Chain, in_tree};
 use vmclaude_shim::{Identity, Registry, Verdict};
@@ -31,8 +34,51 @@ pub(super) fn run(host: &Host, words: &Enroll) -> Result<Exit> {
     install(host, &store.entries)?;
     store.save()?;
     tell(host, &dir, &change);
+    pin_git(host, &dir)?;
+    // Before the guard, which makes settings where there were none.
+    if store.entries.len() == 1 && change == Change::Added && host.tty[0] && host.tty[2] {
+        offer_own(host)?;
+    }
     offer_guard(host)?;
     Ok(Exit::OK)
+}
+
+/// Remembers where a linked worktree's or submodule's git directory is: the guest can write the pointer to it.
+fn pin_git(host: &Host, dir: &Path) -> Result<()> {
+    match git::outside(host, dir) {
+        Ok(outside) => {
+            if let Some(outside) = &outside {
+                report::note(&format!("  its git       {}, read and write", shown(&outside.dir)));
+            }
+            let project = state::of(host, dir, Home::default())?.project;
+            git::pin(&project, outside.as_ref())
+        }
+        Err(why) => {
+            report::note(&format!("git will not work in the VM: {}", why.escape_debug()));
+            Ok(())
+        }
+    }
+}
+
+/// On the first enrollment: what the user has for Claude on the host, for every VM.
+fn offer_own(host: &Host) -> Result<()> {
+    let Some(found) = import::found(host) else { return Ok(()) };
+    let to = host.dirs.guest_home.join("shared");
+    let names = found.names.join(", ");
+    report::note(&format!("VMs read what is in {}, and there is nothing yet", shown(&to)));
+    let question = format!("Copy {names} from {}, without hooks and secrets? [Y/n] ", shown(&found.from));
+    if !matches!(report::ask(&question)?.as_str(), "" | "y" | "Y" | "yes") {
+        return Ok(());
+    }
+    let copied = found.copy(host)?;
+    report::note(&format!("copied {} files", copied.files));
+    if !copied.settings.is_empty() {
+        report::note(&format!("  settings left out: {}", copied.settings.join(", ").escape_debug()));
+    }
+    for path in copied.skipped.iter().take(8) {
+        report::note(&format!("  left out: {}", shown(path)));
+    }
+    Ok(())
 }
 
 /// The directory to enroll: what was typed, or the root of the repository around it; `None` when there is nothing to do.

@@ -10,10 +10,12 @@ use crate::exit::Exit;
 use crate::host::Host;
 use crate::plan::Limits;
 use crate::plan::mounts::WORKSPACE;
+use crate::plan::state::Home;
 use crate::report;
 use crate::report::status::{self, Claude, Engine, Image, Network, Problem, Runs, Status, Tree};
 use crate::session::{ask, denied, record, trial};
 use crate::settings::{self, Settings};
+use crate::state;
 use crate::tripwire::store::Store;
 use std::ffi::OsString;
 use std::path::Path;
@@ -78,7 +80,7 @@ fn collect(host: &Host, now: u64, known: Option<&Engine>) -> Status {
     let version = known.and_then(|engine| engine.version.clone());
     let (engine, accel) = engine(host, settings.as_ref(), version, &mut problems);
     review(host, &mut problems);
-    let image = image(host, now, &mut problems);
+    let image = image(host, now, claude.host.as_deref(), &mut problems);
     let runs = host.dirs.runs();
     let (alive, dead) = record::survey(&runs);
     let sessions = alive.into_iter().map(|facts| record::see(&runs, facts)).collect();
@@ -164,7 +166,8 @@ fn claude(host: &Host, problems: &mut Vec<Problem>) -> Claude {
             };
             // Joining nothing would leave a slash at the end.
             let guest = Path::new(WORKSPACE).components().chain(tree.rest.components()).collect();
-            claude.tree = Some(Tree { guest, root: tree.root, moved_from: tree.moved_from });
+            let keeps = state::of(host, &tree.root, Home::default()).ok().map(|state| state.project);
+            claude.tree = Some(Tree { guest, keeps, root: tree.root, moved_from: tree.moved_from });
         }
         Ok(Verdict::Refuse(refusal)) => {
             let words = refusal.words();
@@ -214,11 +217,16 @@ fn engine(
     (engine, Some(choice.accel))
 }
 
-fn image(host: &Host, now: u64, problems: &mut Vec<Problem>) -> Option<Image> {
+fn image(host: &Host, now: u64, claude: Option<&Path>, problems: &mut Vec<Problem>) -> Option<Image> {
     match crate::image::store::current(&host.dirs) {
         Ok(image) => {
             let m = image.manifest;
             let age = now.saturating_sub(m.created);
+            if let Some(why) = crate::image::age::outdated(&m.claude, age, claude) {
+                let what = "Claude Code in the image is an old one".to_owned();
+                let next = Some("vmclaude image build --claude latest".to_owned());
+                problems.push(Problem { what, because: vec![why], next });
+            }
             Some(Image { id: m.id, created: m.created, age, claude: m.claude, kernel: m.kernel })
         }
         Err(failure) => {

@@ -22,6 +22,13 @@ pub fn find(root: &Path) -> Vec<Git> {
     search.found
 }
 
+/// Everything of Git's in a git directory that lies by itself, from there.
+pub fn find_in(dir: &Path) -> Vec<Git> {
+    let mut search = Search { root: dir, left: ENTRIES, found: Vec::new() };
+    search.directory(Path::new(""));
+    search.found
+}
+
 struct Search<'a> {
     root: &'a Path,
     left: usize,

@@ -3,6 +3,7 @@
 //! An image is a directory: kernel, initramfs, the base system and Claude Code on read-only disks of their own, and an
 //! empty scratch disk. Two images share what is equal in them by hard links.
 
+pub mod age;
 pub mod apple;
 pub mod build;
 mod claude;

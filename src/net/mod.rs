@@ -1,6 +1,8 @@
 //! The host's side of the guest's network: every connection that the guest wants is a stream on the wire, and this
 //! decides whether it is made, makes it and carries it.
 
+mod agent;
+mod api;
 mod denials;
 pub mod dial;
 pub mod dns;
@@ -12,11 +14,13 @@ pub mod tls;
 mod udp;
 mod upstream;
 
+pub use agent::Agent;
 pub use denials::{Denial, Denials, shown};
 pub use resolver::search_domains;
 pub use upstream::Upstream;
 
 use crate::plan::Network;
+use crate::plan::auth::Api;
 use denials::{MISNAMED, UNLISTED};
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::sync::Arc;
@@ -48,6 +52,8 @@ pub struct Policy {
     connections: Arc<Semaphore>,
     flows: Arc<Semaphore>,
     pending: Semaphore,
+    gate: Option<api::Gate>,
+    agent: Option<Agent>,
 }
 
 impl Policy {
@@ -67,7 +73,17 @@ impl Policy {
             connections: Arc::new(Semaphore::new(CONNECTIONS)),
             flows: Arc::new(Semaphore::new(FLOWS)),
             pending: Semaphore::new(PENDING),
+            gate: None,
+            agent: None,
         }
+    }
+
+    /// With the API to which the host adds the key, and with the user's ssh agent.
+    #[must_use]
+    pub fn with(mut self, api: Option<Api>, agent: Option<Agent>) -> Self {
+        self.gate = api.map(|api| api::Gate::new(api, self.upstream.clone()));
+        self.agent = agent;
+        self
     }
 
     /// What was refused so far, each destination once, the first of them (at most 256) in order.
@@ -96,8 +112,22 @@ pub async fn serve_stream(open: Open, stream: impl AsyncRead + AsyncWrite + Unpi
         Open::Caught(target) => serve_caught(stream, target, policy).await,
         Open::Udp(addr, port) => serve_datagrams(stream, SocketAddr::new(addr, port), policy).await,
         Open::Dns(whole) => serve_names(stream, whole, policy).await,
-        Open::Control | Open::Terminal | Open::Stdin | Open::Stdout | Open::Stderr => {}
-        Open::Agent | Open::Api | Open::Forward(_) => {}
+        Open::Agent | Open::Api => serve_of_the_users(&open, stream, &policy).await,
+        Open::Control | Open::Terminal | Open::Stdin | Open::Stdout | Open::Stderr | Open::Forward(_) => {}
+    }
+}
+
+/// What only some projects have; a guest that asks for what it was not given is told nothing.
+async fn serve_of_the_users(open: &Open, stream: impl AsyncRead + AsyncWrite + Unpin, policy: &Policy) {
+    let Ok(_held) = policy.connections.clone().try_acquire_owned() else { return };
+    match (open, &policy.gate, &policy.agent) {
+        (Open::Api, Some(gate), _) => gate.serve(stream).await,
+        (Open::Agent, _, Some(agent)) => {
+            if let Err(e) = agent.serve(stream).await {
+                tracing::debug!("the ssh agent: {e}");
+            }
+        }
+        _ => {}
     }
 }
 

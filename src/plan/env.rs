@@ -1,6 +1,9 @@
 //! Which environment variables cross, and why each does.
 
+use super::Setup;
+use super::auth::{Api, Auth};
 use super::network::Mode;
+use crate::settings::Settings;
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 
@@ -113,12 +116,22 @@ const PROXY: &str = "http://127.0.0.1:3128";
 const LOCAL: &str = "localhost,127.0.0.1,::1";
 
 /// The guest's environment from the host's, with the names that the user added. Sorted by name.
-pub fn guest(host: &BTreeMap<OsString, OsString>, added: &[String], network: Mode) -> Vec<(OsString, OsString)> {
+pub fn guest(
+    host: &BTreeMap<OsString, OsString>,
+    settings: &Settings,
+    network: Mode,
+    setup: &Setup,
+) -> Vec<(OsString, OsString)> {
+    let added = &settings.env;
     let mut env: BTreeMap<OsString, OsString> =
         host.iter().filter(|(name, _)| crosses(name, host, added)).map(|(n, v)| (n.clone(), v.clone())).collect();
     let proxies = if network == Mode::None { &[] } else { PROXIES };
     env.extend(GUEST.iter().chain(proxies).map(|(n, v)| (OsString::from(n), OsString::from(v))));
-    env.into_iter().collect()
+    if setup.agent.is_some() {
+        env.insert("SSH_AUTH_SOCK".into(), super::state::AGENT.into());
+    }
+    let env = env.into_iter().collect();
+    if settings.auth == Auth::Host { Api::kept_out_of(setup.api.as_ref(), env) } else { env }
 }
 
 fn crosses(name: &OsStr, host: &BTreeMap<OsString, OsString>, added: &[String]) -> bool {
@@ -136,9 +149,10 @@ mod tests {
 
     fn env(pairs: &[(&str, &str)], added: &[&str]) -> Vec<(String, String)> {
         let host = pairs.iter().map(|(n, v)| ((*n).into(), (*v).into())).collect();
-        let added: Vec<String> = added.iter().map(|a| (*a).into()).collect();
+        let mut settings = crate::settings::tests::settings("");
+        settings.env = added.iter().map(|a| (*a).into()).collect();
         let text = |s: OsString| s.into_string().expect("text");
-        guest(&host, &added, Mode::Open).into_iter().map(|(n, v)| (text(n), text(v))).collect()
+        guest(&host, &settings, Mode::Open, &Setup::default()).into_iter().map(|(n, v)| (text(n), text(v))).collect()
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! What one run will see, execute and be allowed: data only, building it starts nothing.
 
 pub mod approval;
+pub mod auth;
 pub mod env;
 pub mod limits;
 pub mod mounts;
@@ -57,6 +58,10 @@ pub struct Setup {
     pub seeds: Vec<(PathBuf, Vec<u8>)>,
     /// Directories of the user's that vanish with the machine.
     pub own: Vec<PathBuf>,
+    /// The API to which this host adds the key, on a port of the guest's; `None`: the guest has the key, or there is none.
+    pub api: Option<auth::Api>,
+    /// The user's ssh agent here, for the guest to use.
+    pub agent: Option<PathBuf>,
 }
 
 /// A directory on the host, and the place in it where the command starts.
@@ -86,7 +91,7 @@ impl Plan {
     ) -> Plan {
         // Claude Code refuses some of its modes to root, and nothing in a guest needs the host's root.
         let user = if host.uid == 0 { User { uid: 1000, gid: 1000 } } else { User { uid: host.uid, gid: host.gid } };
-        let mounts = mounts::of(place, &settings.mounts);
+        let mounts = mounts::of(place, settings);
         Plan {
             argv,
             // By components, because joining nothing would leave a slash at the end.
@@ -94,7 +99,7 @@ impl Plan {
             protected: mounts.first().map_or(Vec::new(), |m| protect::of(&settings.protect, &place.git, &m.tag)),
             mounts,
             links: mounts::links(&place.root),
-            env: env::guest(&host.env, &settings.env, network.mode),
+            env: env::guest(&host.env, settings, network.mode, &setup),
             user,
             limits: settings.limits,
             network,

@@ -1,7 +1,7 @@
 //! Which host directories the guest sees, and where.
 
-use super::approval::Extra;
-use super::{Mount, Place, State, state};
+use super::{Mount, Place, state};
+use crate::settings::Settings;
 use std::path::{Path, PathBuf};
 
 /// Where the project is in the guest.
@@ -10,17 +10,10 @@ pub const WORKSPACE: &str = "/workspace";
 pub const GUEST_HOME: &str = "/home/claude";
 
 /// The project first, then what it keeps, then what the user let it see besides.
-pub fn of(project: &Place, extra: &[Extra]) -> Vec<Mount> {
-    let mut all = vec![Mount {
-        host: project.root.clone(),
-        guest: WORKSPACE.into(),
-        tag: "workspace".into(),
-        writable: true,
-        coherent: false,
-        identity: project.identity,
-    }];
-    all.extend(project.state.mounts());
-    all.extend(extra.iter().enumerate().map(|(n, extra)| Mount {
+pub fn of(place: &Place, settings: &Settings) -> Vec<Mount> {
+    let mut all = vec![project(place)];
+    all.extend(place.state.mounts(settings.auth));
+    all.extend(settings.mounts.iter().enumerate().map(|(n, extra)| Mount {
         host: extra.host.clone(),
         guest: extra.guest.clone(),
         tag: format!("extra{n}"),
@@ -31,12 +24,28 @@ pub fn of(project: &Place, extra: &[Extra]) -> Vec<Mount> {
     all
 }
 
+/// The project itself.
+pub fn project(place: &Place) -> Mount {
+    Mount {
+        host: place.root.clone(),
+        guest: WORKSPACE.into(),
+        tag: "workspace".into(),
+        writable: true,
+        coherent: false,
+        identity: place.identity,
+    }
+}
+
+/// Whether this place means something else in the guest than on the host.
+pub fn is_taken(path: &Path) -> bool {
+    let taken = [WORKSPACE, GUEST_HOME, "/var/lib/vmclaude", "/proc", "/sys", "/dev", "/run", "/opt/claude"];
+    taken.iter().any(|t| path.starts_with(t))
+}
+
 /// The project's host path as a link in the guest, unless that place means something else there; and those to what is
 /// shared.
 pub fn links(project: &Path) -> Vec<(PathBuf, PathBuf)> {
-    let taken = ["/workspace", "/home/claude", "/proc", "/sys", "/dev", "/run", "/opt/claude"];
-    let taken = taken.iter().any(|t| project.starts_with(t)) || State::is_taken(project);
-    let own = (!taken).then(|| (project.to_path_buf(), PathBuf::from(WORKSPACE)));
+    let own = (!is_taken(project)).then(|| (project.to_path_buf(), PathBuf::from(WORKSPACE)));
     own.into_iter().chain(state::links()).collect()
 }
 
@@ -46,9 +55,9 @@ mod tests {
 
     #[test]
     fn the_project_is_first_and_its_path_leads_to_it() {
-        let state = State::of(Path::new("/home/ann/.vm-claude"), "k", state::Home::Project);
+        let state = state::State::of(Path::new("/home/ann/.vm-claude"), "k", state::Home::Project);
         let place = Place { root: "/home/ann/shop".into(), rest: "".into(), identity: None, state, git: Vec::new() };
-        let mounts = of(&place, &[]);
+        let mounts = of(&place, &crate::settings::tests::settings(""));
         assert_eq!(
             (mounts[0].guest.as_path(), mounts[0].host.as_path()),
             (Path::new("/workspace"), Path::new("/home/ann/shop"))

@@ -115,6 +115,12 @@ pub fn of(protect: &Protect, git: &[Git], tag: &str) -> Vec<Protected> {
     paths.into_iter().map(|path| Protected { tag: tag.to_owned(), path }).collect()
 }
 
+/// The list for a git directory that is a mount of its own.
+pub fn of_git_directory(protect: &Protect, git: &[Git], tag: &str) -> Vec<Protected> {
+    let git = if protect.level >= Level::Standard { git } else { &[] };
+    git.iter().flat_map(of_git).map(|path| Protected { tag: tag.to_owned(), path }).collect()
+}
+
 fn of_git(git: &Git) -> Vec<PathBuf> {
     match git {
         Git::Directory(dir) => OF_DIRECTORY.map(|name| dir.join(name)).to_vec(),

@@ -4,6 +4,7 @@
 //! of its own. All have two directories in common: the login, in which nothing is ever executed, and `shared`, which the
 //! guest can only read.
 
+use super::auth::Auth;
 use super::mounts::GUEST_HOME;
 use super::{Mount, Setup};
 use serde::Deserialize;
@@ -21,6 +22,9 @@ const SHARED: &str = "/var/lib/vmclaude/shared";
 /// What Claude Code reads from its configuration and a user wants everywhere.
 pub const COMMON: [&str; 8] =
     ["settings.json", "CLAUDE.md", "skills", "agents", "commands", "rules", "output-styles", "keybindings.json"];
+
+/// Where the user's ssh agent is in the guest.
+pub const AGENT: &str = "/run/vmclaude/agent.sock";
 
 /// Directories of the configuration that describe running processes: they mean nothing in another machine, and Claude
 /// Code removes what it takes for dead.
@@ -65,8 +69,8 @@ impl State {
         }
     }
 
-    /// The mounts. The home comes before what lies in it.
-    pub fn mounts(&self) -> Vec<Mount> {
+    /// The mounts. The home comes before what lies in it. A login is no business of a guest that is not to have a key.
+    pub fn mounts(&self, auth: Auth) -> Vec<Mount> {
         let mount = |host: &Path, guest: &str, tag: &str, writable, coherent| Mount {
             host: host.to_path_buf(),
             guest: guest.into(),
@@ -75,18 +79,15 @@ impl State {
             coherent,
             identity: None,
         };
-        vec![
+        let login = mount(&self.login, LOGIN_MOUNT, "login", true, true);
+        let mut all = vec![
             mount(&self.home, GUEST_HOME, "home", true, false),
             // Machines lock and replace files here while others read them.
             mount(&self.config, CONFIG, "claude", true, true),
-            mount(&self.login, LOGIN_MOUNT, "login", true, true),
             mount(&self.shared, SHARED, "shared", false, false),
-        ]
-    }
-
-    /// Whether a path of the guest belongs to this and cannot be a link to the project.
-    pub fn is_taken(path: &Path) -> bool {
-        path.starts_with("/var/lib/vmclaude")
+        ];
+        all.extend((auth == Auth::Guest).then_some(login));
+        all
     }
 }
 
@@ -96,11 +97,13 @@ pub fn links() -> Vec<(PathBuf, PathBuf)> {
 }
 
 /// What is set up in the guest; `answered` is the key that was approved, if one was.
-pub fn setup(answered: Option<&str>) -> Setup {
+pub fn setup(system: Vec<(PathBuf, Vec<u8>)>, answered: Option<&str>) -> Setup {
     Setup {
+        system,
         seeds: vec![(Path::new(CONFIG).join(".claude.json"), first_config(answered).into_bytes())],
+        api: None,
+        agent: None,
         own: OWN.iter().map(|name| Path::new(CONFIG).join(name)).collect(),
-        ..Setup::default()
     }
 }
 
@@ -129,9 +132,11 @@ mod tests {
     #[test]
     fn projects_have_nothing_in_common_but_the_login_and_what_is_read_only() {
         let of = |key: &str, home| State::of(Path::new("/h/.vm-claude"), key, home);
-        let (a, b) = (of("a", Home::Project).mounts(), of("b", Home::Project).mounts());
+        let mounts = |key, auth| of(key, Home::Project).mounts(auth);
+        let (a, b) = (mounts("a", Auth::Guest), mounts("b", Auth::Guest));
         let common: Vec<_> = a.iter().filter(|m| b.contains(m)).map(|m| (m.tag.as_str(), m.writable)).collect();
-        assert_eq!(common, [("login", true), ("shared", false)]);
+        assert_eq!(common, [("shared", false), ("login", true)]);
+        assert!(!mounts("a", Auth::Host).iter().any(|mount| mount.tag == "login"));
         let overlaps = |a: &Mount, b: &Mount| a.host.starts_with(&b.host) || b.host.starts_with(&a.host);
         for (a, b) in a.iter().flat_map(|a| b.iter().map(move |b| (a, b))).filter(|(a, b)| a != b) {
             assert!(!overlaps(a, b), "{} and {}", a.host.display(), b.host.display());

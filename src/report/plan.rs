@@ -36,6 +36,12 @@ pub fn text(plan: &Plan, launch: &Launch) -> String {
     let names: Vec<_> = plan.env.iter().map(|(name, _)| name.to_string_lossy()).collect();
     line("env", names.join(" "));
     let cpus = plan.limits.cpus.map_or_else(|| "as many cpus as suit".to_owned(), |n| format!("{n} cpus"));
+    if let Some(api) = &plan.setup.api {
+        line("key", format!("held here, for {api}"));
+    }
+    if let Some(agent) = &plan.setup.agent {
+        line("agent", quoted(agent));
+    }
     line("limits", format!("{cpus}, {} MiB", plan.limits.memory));
     line("network", plan.network.to_string());
     for forward in &plan.ports {

@@ -65,6 +65,8 @@ pub struct Tree {
     pub guest: PathBuf,
     /// Where it was enrolled, when it was moved since and known by its identity.
     pub moved_from: Option<PathBuf>,
+    /// Where its home and its Claude configuration are kept; `null` when it cannot be looked at.
+    pub keeps: Option<PathBuf>,
 }
 
 /// What runs VMs.
@@ -160,6 +162,9 @@ pub fn text(status: &Status, now: u64) -> String {
     line("directory", path(&status.directory));
     line("claude", claude(&status.claude));
     line("", format!("the host's own: {}", path(&status.claude.host)));
+    if let Some(keeps) = status.claude.tree.as_ref().and_then(|tree| tree.keeps.as_deref()) {
+        line("", format!("its home and conversations: {}", vmclaude_shim::refusal::shown(keeps)));
+    }
     let engine = &status.engine;
     line("engine", format!("{} ({})", engine.version.as_deref().unwrap_or("no QEMU"), path(&engine.program)));
     line("speed", format!("{}: {}", engine.acceleration, engine.why));

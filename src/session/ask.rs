@@ -1,35 +1,43 @@
 //! Asks a program something about itself, within a time limit.
 
-use std::io::{BufRead, BufReader, Read};
+use std::io::Read;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 const LIMIT: Duration = Duration::from_secs(3);
-/// A line longer than this is not an answer.
+/// What is longer than this is not an answer.
 const LONGEST: u64 = 4096;
 
 /// The first line that `program ARGUMENT` prints; `None` when it fails, prints nothing or takes too long.
 pub fn first_line(program: &Path, argument: &str) -> Option<String> {
     let mut command = Command::new(program);
-    command.arg(argument).env_clear().stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
+    command.arg(argument).env_clear();
+    let text = output(command, LIMIT)?;
+    let line: String = text.lines().next()?.trim().chars().filter(|c| !c.is_control()).collect();
+    (!line.is_empty()).then_some(line)
+}
+
+/// The first bytes of what a program prints, as text; `None` when it fails, prints no text or takes too long. Meant for
+/// short answers: a longer one than a pipe holds takes too long.
+pub fn output(mut command: Command, limit: Duration) -> Option<String> {
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
     let mut child = command.spawn().ok()?;
-    let end = Instant::now() + LIMIT;
+    let end = Instant::now() + limit;
     let ended = loop {
         match child.try_wait() {
             Ok(Some(status)) => break status.success(),
-            Ok(None) if Instant::now() < end => std::thread::sleep(Duration::from_millis(2)),
+            Ok(None) if Instant::now() < end => std::thread::sleep(Duration::from_millis(1)),
             _ => {
                 let _ = child.kill().and_then(|()| child.wait());
                 break false;
             }
         }
     };
-    let mut line = String::new();
-    // What it printed waits in the pipe: a version is far smaller than that.
-    BufReader::new(child.stdout.take()?.take(LONGEST)).read_line(&mut line).ok()?;
-    let line: String = line.trim().chars().filter(|c| !c.is_control()).collect();
-    (ended && !line.is_empty()).then_some(line)
+    let mut text = String::new();
+    // What it printed waits in the pipe.
+    child.stdout.take()?.take(LONGEST).read_to_string(&mut text).ok()?;
+    ended.then_some(text)
 }
 
 #[cfg(test)]

@@ -9,8 +9,8 @@ use crate::error::{Context, Failure, Result};
 use crate::exit::{Exit, NOT_EXECUTABLE, NOT_FOUND};
 use crate::host::Host;
 use crate::net::{self, Denials, Upstream};
-use crate::plan::Plan;
 use crate::plan::network::Mode;
+use crate::plan::{self, Plan};
 use crate::profile;
 use std::fs::File;
 use std::os::unix::ffi::OsStrExt;
@@ -40,6 +40,9 @@ pub(super) async fn run(
 ) -> Result<Exit> {
     let (from_guest, to_guest) = split(wire.open(&Open::Control).map_err(lost)?);
     let policy = net::Policy::of(plan.network.clone(), Upstream::of(|name| host.var(name)), denials);
+    let (uses, mut used) = mpsc::unbounded_channel();
+    let agent = plan.setup.agent.clone().map(|socket| net::Agent { socket, uses });
+    let policy = policy.with(plan.setup.api.clone(), agent);
     tokio::spawn(serve_guest(wire.clone(), Arc::new(policy)));
     let mut talk = Talk::new(wire.clone(), to_guest, host.tty);
     let start = start_message(host, plan, &talk)?;
@@ -84,6 +87,7 @@ pub(super) async fn run(
             () = &mut late, if starting => {
                 return Err(lost(format!("it did not start the command within {} s", START_LIMIT.as_secs())));
             }
+            Some(use_of_the_agent) = used.recv() => house.journal(&use_of_the_agent),
             frame = house.next() => talk.send(&frame).await?,
             signal = talk.hung_up() => return Ok(Exit::Signal(signal as i32)),
             Some(event) = events.recv() => {
@@ -165,8 +169,8 @@ fn start_message(host: &Host, plan: &Plan, talk: &Talk) -> Result<Start> {
         system: files(&plan.setup.system),
         seeds: files(&plan.setup.seeds),
         own: plan.setup.own.iter().map(|dir| bytes(dir.as_os_str())).collect(),
-        agent: None,
-        api: None,
+        agent: plan.setup.agent.is_some().then(|| plan::state::AGENT.as_bytes().to_vec()),
+        api: plan.setup.api.is_some().then_some(plan::auth::PORT),
         forwards: plan.network.allow_hosts.iter().map(|a| (a.ip(), a.port())).collect(),
         network: (plan.network.mode != Mode::None).then(|| Network {
             ipv6: net::has_ipv6(),

@@ -1,13 +1,14 @@
 //! What projects keep on this host (`plan::state` says where): made before a run, moved from where it was before, and
 //! filled from the host's own Claude Code when somebody says so.
 
+pub mod import;
 mod old;
 
 use crate::error::{Context, Result};
 use crate::files::{private_dir, write_atomic};
 use crate::host::Host;
 use crate::plan::Place;
-use crate::plan::state::tail;
+use crate::plan::state::{Home, State, tail};
 use sha2::{Digest, Sha256};
 use std::fmt::Write;
 use std::fs::File;
@@ -42,6 +43,15 @@ fn name(root: &Path, identity: &Identity) -> String {
         let _ = write!(text, "{byte:02x}");
         text
     })
+}
+
+/// What is kept for the project in the directory `root`, enrolled or to be enrolled.
+///
+/// # Errors
+/// When the directory cannot be opened.
+pub fn of(host: &Host, root: &Path, home: Home) -> Result<State> {
+    let opened = File::open(root).what(|| format!("cannot open {}", root.display()))?;
+    Ok(State::of(&host.dirs.guest_home, &key(root, &opened)?, home))
 }
 
 /// Makes what is missing of the project's directories. `Some`: a home of all projects from before was moved there.
@@ -91,7 +101,6 @@ fn was_refused(host: &Host, key: &str) -> bool {
 mod tests {
     use super::*;
     use crate::host::tests::host;
-    use crate::plan::state::{Home, State};
 
     #[test]
     fn the_key_is_the_directory_and_not_its_path_where_directories_can_be_told_apart() {

@@ -10,6 +10,7 @@ use vmclaude::engine::apple::{self, Wire, version::Version};
 use vmclaude::engine::launch::{Launch, Qemu, Warm};
 use vmclaude::engine::qemu::{self, Accel, Files, Life, Machine};
 use vmclaude::engine::share;
+use vmclaude::plan::auth::Auth;
 use vmclaude::plan::network::Network;
 use vmclaude::plan::protect::{self, Git, Protect};
 use vmclaude::plan::state::{Home, State, setup};
@@ -37,7 +38,7 @@ fn plan() -> Plan {
     Plan {
         argv: ["claude", "-p", "say hi", "", "it's\n\u{fc}"].map(Into::into).to_vec(),
         cwd: "/workspace/sub".into(),
-        mounts: mounts::of(&place, &[]),
+        mounts: [vec![mounts::project(&place)], place.state.mounts(Auth::Guest)].concat(),
         protected: protect::of(&Protect::default(), &place.git, "workspace"),
         links: mounts::links(Path::new(root)),
         env: [("ANTHROPIC_API_KEY", "a secret"), ("TERM", "xterm")].map(|(k, v)| (k.into(), v.into())).to_vec(),
@@ -45,7 +46,7 @@ fn plan() -> Plan {
         limits: Limits { cpus: None, memory: 4096 },
         ports: vec!["5173".parse().expect("a port"), "8080:80".parse().expect("ports")],
         network: Network { allow_hosts: vec!["127.0.0.1:8080".parse().expect("an address")], ..Network::default() },
-        setup: setup(None),
+        setup: setup(vec![("/etc/gitconfig".into(), Vec::new())], None),
     }
 }
 

@@ -151,6 +151,13 @@ fn open_doors(
     door: TcpListener,
     prepared: io::Result<net::Prepared>,
 ) -> io::Result<Option<String>> {
+    if let Some(port) = start.api {
+        let door = proxy::listen((Ipv4Addr::LOCALHOST, port).into())?;
+        tokio::spawn(proxy::pass(door, Open::Api, wire.clone()));
+    }
+    if let Some(path) = &start.agent {
+        tokio::spawn(proxy::pass_local(setup::agent_socket(path, start.user)?, Open::Agent, wire.clone()));
+    }
     let Some(network) = &start.network else { return Ok(None) };
     tokio::spawn(proxy::serve(door, wire.clone()));
     for (addr, port) in &start.forwards {

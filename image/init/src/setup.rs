@@ -10,7 +10,7 @@ use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{OpenOptionsExt, symlink};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use vmclaude_init::wire::proto::Start;
@@ -185,6 +185,16 @@ fn not_a_link(target: &Path) {
     if std::fs::symlink_metadata(target).is_ok_and(|meta| meta.is_symlink()) {
         let _ = std::fs::remove_file(target);
     }
+}
+
+/// A socket that the user, and nobody else, can connect to.
+pub(crate) fn agent_socket(file: &[u8], (uid, gid): (u32, u32)) -> io::Result<tokio::net::UnixListener> {
+    let file = path(file);
+    make_dir(file.parent().unwrap_or(Path::new("/")))?;
+    let listener = tokio::net::UnixListener::bind(file).map_err(|e| at("cannot listen at", file, e))?;
+    std::fs::set_permissions(file, std::fs::Permissions::from_mode(0o600))?;
+    std::os::unix::fs::chown(file, Some(uid), Some(gid))?;
+    Ok(listener)
 }
 
 /// A directory of this machine's own, in memory.

@@ -12,7 +12,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 use tokio::io::{AsyncWriteExt, sink};
-use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream, UnixListener};
 use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
 use vmclaude_init::wire::mux::{MAX_STREAMS, Stream, Wire};
@@ -83,6 +83,38 @@ pub(crate) async fn forward(listener: TcpListener, target: Target, wire: Wire) {
         async move { dial_and_carry(tcp, target, &wire).await }
     })
     .await;
+}
+
+/// Carries every connection to `listener` to what `open` means on the host.
+pub(crate) async fn pass(listener: TcpListener, open: Open, wire: Wire) {
+    each(listener, |mut tcp| {
+        let stream = wire.open(&open);
+        async move {
+            let Ok(mut stream) = stream else { return reset(tcp) };
+            if copy(&mut tcp, &mut stream).await.is_err() {
+                reset(tcp);
+            }
+        }
+    })
+    .await;
+}
+
+/// The same for a socket of the guest's file system.
+pub(crate) async fn pass_local(listener: UnixListener, open: Open, wire: Wire) {
+    while let Ok(place) = ROOM.acquire().await {
+        let Ok((mut local, _)) = listener.accept().await else {
+            sleep(ACCEPT_PAUSE).await;
+            continue;
+        };
+        let stream = wire.open(&open);
+        tokio::spawn(async move {
+            if let Ok(mut stream) = stream {
+                // However it ends, the program sees the end of its connection.
+                let _ = copy(&mut local, &mut stream).await;
+            }
+            drop(place);
+        });
+    }
 }
 
 /// Accepts for ever, and runs what `handle` makes of each connection in a task of its own.

@@ -1,0 +1,69 @@
+//! What is written in `config.toml`, and what it means.
+
+use super::*;
+use crate::host::tests::host;
+
+/// The settings of a `config.toml`.
+pub(crate) fn settings(text: &str) -> Settings {
+    resolve(toml::from_str(text).expect("parses"), &host()).expect("makes sense")
+}
+
+#[test]
+fn the_environment_wins_over_the_file_and_the_file_over_the_defaults() {
+    let mut host = host();
+    let file = |text: &str| toml::from_str::<File>(text).expect("parses");
+    assert_eq!(resolve(File::default(), &host).expect("defaults").limits, Limits { cpus: None, memory: 4096 });
+    let text = "memory = '2G'\ncpus = 3\n[network]\nallow_hosts = ['127.0.0.1:80']";
+    let settings = resolve(file(text), &host).expect("file");
+    assert_eq!(settings.limits, Limits { cpus: Some(3), memory: 2048 });
+    assert_eq!(settings.network.allow_hosts.len(), 1);
+    assert_eq!(settings.network.mode, Mode::Open, "open unless somebody says so");
+    host.env.insert("VMCLAUDE_MEMORY".into(), "1G".into());
+    assert_eq!(resolve(file(text), &host).expect("both").limits.memory, 1024);
+    host.env.insert("VMCLAUDE_MEMORY".into(), "1Z".into());
+    assert!(resolve(file(text), &host).is_err());
+}
+
+#[test]
+fn what_a_vm_may_reach_is_understood_or_refused() {
+    let read = |text: &str| toml::from_str::<File>(text).ok().and_then(|file| resolve(file, &host()).ok());
+    let text = "[network]\nmode = 'allowlist'\nallow = ['a.example', '*.b.example:22']\nallow_local = ['git.corp']";
+    let network = read(text).expect("understood").network;
+    assert_eq!(network.to_string(), "only a.example:443, *.b.example:22, and inside git.corp");
+    for bad in ["mode = 'closed'", "allow = ['a b']", "allow_local = ['0.0.0.0/0']", "mode = ''"] {
+        assert!(read(&format!("[network]\n{bad}")).is_none(), "{bad}");
+    }
+    let empty = read("[network]\nmode = 'allowlist'").expect("understood").network;
+    assert_eq!(empty.to_string(), "nothing that is not listed, and nothing is");
+}
+
+#[test]
+fn what_is_protected_is_understood_or_refused() {
+    let read = |text: &str| toml::from_str::<File>(text).ok().and_then(|file| resolve(file, &host()).ok());
+    assert_eq!(read("").expect("defaults").protect, protect::Protect::default());
+    let protect = read("[protect]\nlevel = 'strict'\npaths = ['deploy.sh', 'ci/']").expect("understood").protect;
+    assert_eq!(protect.level, protect::Level::Strict);
+    assert_eq!(protect.paths, [PathBuf::from("deploy.sh"), "ci".into()]);
+    for bad in ["level = 'most'", "paths = ['/etc']", "paths = ['../x']", "paths = ['']", "path = ['x']"] {
+        assert!(read(&format!("[protect]\n{bad}")).is_none(), "{bad}");
+    }
+}
+
+#[test]
+fn what_is_said_of_one_project_counts_for_it_alone() {
+    let text = "auth = 'host'\n[projects.'/p']\nhome = 'shared'\nauth = 'guest'\nssh_agent = true";
+    let of = |root: &str| settings(text).of_project(Path::new(root));
+    assert_eq!((of("/p").home, of("/p").auth, of("/p").ssh_agent), (Home::Shared, Auth::Guest, true));
+    assert_eq!((of("/p/q").home, of("/p/q").auth, of("/p/q").ssh_agent), (Home::Project, Auth::Host, false));
+    for bad in ["[projects.'/p']\nmode = 1", "ssh_agent = true", "auth = 'nowhere'", "home = 'none'"] {
+        assert!(toml::from_str::<File>(bad).is_err(), "{bad}");
+    }
+}
+
+#[test]
+fn unknown_keys_are_refused() {
+    for text in ["memry = '2G'", "[network]\nallow = 1", "[network]\nmodes = 1", "[image]\npackage = []", "memory = 4"]
+    {
+        assert!(toml::from_str::<File>(text).is_err(), "{text}");
+    }
+}
