@@ -10,19 +10,30 @@ use std::process::{Child, Command, Stdio};
 pub(crate) struct Api {
     pub(crate) addr: SocketAddr,
     log: PathBuf,
+    dump: PathBuf,
     server: Child,
 }
 
 impl Api {
     /// Starts one; `dir` is for its log.
     pub(crate) fn new(dir: &Path) -> Api {
-        let (log, port) = (dir.join("api.log"), dir.join("api.port"));
+        let (log, dump, port) = (dir.join("api.log"), dir.join("api.dump"), dir.join("api.port"));
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/support/fake_anthropic.py");
         let mut command = Command::new("python3");
-        command.arg(script).arg("--log").arg(&log).arg("--port-file").arg(&port);
+        command.arg(script).arg("--log").arg(&log).arg("--port-file").arg(&port).arg("--dump").arg(&dump);
         let server = command.stdin(Stdio::null()).stdout(Stdio::null()).spawn().expect("python3");
         let number = until("the API listens", || fs::read_to_string(&port).ok()?.parse::<u16>().ok());
-        Api { addr: ([127, 0, 0, 1], number).into(), log, server }
+        Api { addr: ([127, 0, 0, 1], number).into(), log, dump, server }
+    }
+
+    /// All requests so far, a JSON text in each line.
+    pub(crate) fn requests(&self) -> String {
+        fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
+    /// The bodies of all requests so far.
+    pub(crate) fn bodies(&self) -> String {
+        fs::read_to_string(&self.dump).unwrap_or_default()
     }
 
     /// The requests for messages so far, one JSON text each.

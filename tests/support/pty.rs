@@ -15,7 +15,7 @@ use std::process::{Child, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread::JoinHandle;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 nix::ioctl_write_ptr_bad!(set_size, nix::libc::TIOCSWINSZ, Winsize);
 
@@ -96,6 +96,24 @@ impl Typist {
             assert!(!left.is_zero(), "no {text:?} after\n{}", &screen[self.seen..]);
             screen = self.screen.1.wait_timeout(screen, left).expect("lock").0;
         }
+    }
+
+    /// Types `key` until `text` appears: programs drop what is typed before they listen. Rarely, because a second one that
+    /// is heard as well means something else.
+    #[track_caller]
+    pub(crate) fn press_until(&mut self, key: &str, text: &str) {
+        let mut next = Instant::now();
+        super::until(&format!("{text:?} is there after {key:?}"), || {
+            if self.screen.0.lock().expect("lock")[self.seen..].contains(text) {
+                return Some(());
+            }
+            if Instant::now() > next {
+                self.keys(key);
+                next = Instant::now() + Duration::from_secs(20);
+            }
+            None
+        });
+        self.wait(text);
     }
 
     /// Types a line for the shell and waits for its end; everything that appeared.
