@@ -45,7 +45,7 @@ fn run(world: &World, api: &Api, script: &str) -> String {
 #[test]
 fn a_key_that_the_host_holds_works_and_is_nowhere_in_the_guest() {
     let (world, api) = world("host");
-    let out = run(&world, &api, &format!("{SEARCH}\n{ATTACK}\nclaude -p 'say hi' --model x; {SEARCH}"));
+    let out = run(&world, &api, &format!("{SEARCH}\n{ATTACK}\nclaude -p 'say hi'; {SEARCH}"));
     assert!(!out.contains("found"), "{out}");
     assert!(out.contains("hi from fake"), "without any network: {out}");
     assert!(out.contains("200 403 403 403 403 000") && !out.contains("login"), "{out}");
