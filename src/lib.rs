@@ -11,6 +11,7 @@ pub mod os;
 pub mod profile;
 // 1: decisions, pure
 pub mod plan;
+pub mod screen;
 pub mod settings;
 // 2: foreign syntax, pure
 pub mod engine;
