@@ -53,6 +53,8 @@ pub struct Host {
     pub exe: PathBuf,
     /// Whether stdin, stdout and stderr are terminals.
     pub tty: [bool; 3],
+    /// Whether they were closed.
+    pub closed: [bool; 3],
     /// Processors that this process may use.
     pub cores: u32,
     /// Main memory in bytes.
@@ -87,6 +89,7 @@ impl Host {
             umask: umask(),
             exe,
             tty: [std::io::stdin().is_terminal(), std::io::stdout().is_terminal(), std::io::stderr().is_terminal()],
+            closed: crate::closed::at_start(),
             cores: std::thread::available_parallelism().map_or(1, |n| u32::try_from(n.get()).unwrap_or(1)),
             memory: memory(),
             dirs: Dirs::of(&home)?,
@@ -213,6 +216,7 @@ pub(crate) mod tests {
             umask: 0o022,
             exe: "/usr/bin/vmclaude".into(),
             tty: [false; 3],
+            closed: [false; 3],
             cores: 2,
             memory: 24 << 30,
             dirs: Dirs {

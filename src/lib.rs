@@ -3,6 +3,7 @@
 //! Modules in layer order; imports point to the same or an earlier line only (`tests/layers.rs`).
 
 // 0: words
+mod closed;
 pub mod error;
 pub mod exit;
 pub mod files;

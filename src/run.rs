@@ -88,6 +88,12 @@ pub fn command(host: &Host, flags: &RunFlags, argv: Vec<OsString>) -> Result<Exi
     if host.tty[2] {
         // Only now: a program that fills the screen would have drawn over it, or been drawn over.
         report::denials(&denials.all());
+        if session::denied_copies() > 0 {
+            let file = crate::files::quoted(&host.dirs.config_file());
+            report::note(&format!(
+                "it wanted to copy to your clipboard; if it may, write clipboard = \"allow\" in {file}"
+            ));
+        }
     }
     if host.var("VMCLAUDE_PROFILE") == Some("1") {
         report::phases(&profile::phases());

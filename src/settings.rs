@@ -10,6 +10,7 @@ use crate::plan::network::{self, Mode};
 use crate::plan::ports::Forward;
 use crate::plan::protect;
 use crate::plan::state::Home;
+use crate::screen::Clipboard;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -30,6 +31,7 @@ struct File {
     home: Home,
     auth: Auth,
     projects: BTreeMap<PathBuf, OfProject>,
+    clipboard: Clipboard,
     image: Image,
     network: Network,
     ports: Ports,
@@ -139,6 +141,8 @@ pub struct Settings {
     pub ssh_agent: bool,
     /// What the user says of single projects.
     pub projects: BTreeMap<PathBuf, OfProject>,
+    /// What guests may do with the host's clipboard.
+    pub clipboard: Clipboard,
     /// Debian packages to add to the image.
     pub packages: Vec<String>,
     /// What every VM may reach.
@@ -214,6 +218,7 @@ fn resolve(file: File, host: &Host) -> Result<Settings> {
         auth: file.auth,
         ssh_agent: false,
         projects: file.projects,
+        clipboard: file.clipboard,
         packages: file.image.packages,
         network: file.network.understood()?,
         ports: file.ports.forward.iter().map(Port::understood).collect::<Result<_>>()?,

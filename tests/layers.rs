@@ -4,7 +4,7 @@ use std::path::Path;
 
 /// Modules by layer. A module may use its own layer's earlier modules and every lower layer.
 const LAYERS: &[&[&str]] = &[
-    &["error", "exit", "files", "host", "os", "profile"],
+    &["closed", "error", "exit", "files", "host", "os", "profile"],
     &["screen", "plan", "settings"],
     &["engine", "hook"],
     &["enrollment", "net", "share", "session", "state", "git", "image", "passthrough", "tripwire"],

@@ -20,14 +20,18 @@ mod unenroll;
 use crate::error::Result;
 use crate::exit::{Exit, USAGE};
 use crate::host::{Host, Name};
-use crate::session::template;
+use crate::session::{keeper, template};
 use crate::{report, settings};
 use args::{Container, Verb, Vmclaude};
 use clap::{CommandFactory, Parser};
 use std::ffi::OsString;
 
-/// The share server, when this process was started as one: without an environment, and so perhaps without a home.
+/// The share server or the terminal's keeper, when this process was started as one: without an environment, and so perhaps
+/// without a home.
 pub fn without_facts() -> Option<Result<Exit>> {
+    if crate::host::first_word().is_some_and(|word| word == keeper::VERB) {
+        return Some(Ok(keeper::keep()));
+    }
     if crate::host::first_word().is_some_and(|word| word == crate::share::VERB) {
         return Some(crate::share::serve());
     }

@@ -13,6 +13,7 @@ pub mod room;
 pub mod state;
 
 use crate::host::Host;
+use crate::screen::Clipboard;
 use crate::settings::Settings;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -43,6 +44,8 @@ pub struct Plan {
     pub limits: Limits,
     /// What may be reached.
     pub network: Network,
+    /// What the guest's output may do with the host's clipboard.
+    pub clipboard: Clipboard,
     /// What the guest sets up before the command.
     pub setup: Setup,
     /// Ports here that lead into the guest.
@@ -105,6 +108,7 @@ impl Plan {
             network,
             setup,
             ports: settings.ports.clone(),
+            clipboard: settings.clipboard,
         }
     }
 }

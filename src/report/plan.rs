@@ -4,6 +4,7 @@ use crate::engine::apple::{Container, Place};
 use crate::engine::launch::{FIRST_FD, Launch, Program, Qemu, Source};
 use crate::files::quoted;
 use crate::plan::Plan;
+use crate::screen::Clipboard;
 use std::ffi::OsStr;
 use std::fmt::Write;
 use std::path::Path;
@@ -47,6 +48,11 @@ pub fn text(plan: &Plan, launch: &Launch) -> String {
     for forward in &plan.ports {
         line("port", forward.to_string());
     }
+    let clipboard = match plan.clipboard {
+        Clipboard::Deny => "clipboard neither read nor written",
+        Clipboard::Allow => "clipboard written by the guest, never read",
+    };
+    line("screen", clipboard.to_owned());
     match launch {
         Launch::Qemu(launch) => qemu(&mut out, launch),
         Launch::Apple(container) => apple(&mut out, plan, container),

@@ -10,6 +10,8 @@ pub mod denied;
 pub mod desk;
 pub mod ended;
 mod house;
+pub mod keeper;
+mod keys;
 mod machine;
 mod memory;
 pub mod notes;
@@ -27,6 +29,8 @@ pub mod template;
 pub mod trial;
 mod tty;
 pub mod usage;
+
+pub use relay::denied_copies;
 
 use crate::engine::launch::Launch;
 use crate::error::{Failure, Result};
@@ -69,7 +73,7 @@ pub fn run(host: &Host, plan: &Plan, launch: &Launch, denials: Denials, notes: &
     let ports = Ports::default();
     Desk { events: tell, ports: ports.clone() }.open(record.dir())?;
     drop(inside);
-    tty::give_back_on_panic();
+    tty::prepare(&host.exe);
     let mut machine = None;
     let about = About { host, plan, launch, dir: record.dir(), denials, ports, notes, ready };
     let outcome = runtime.block_on(session(about, events, &mut machine));
@@ -79,6 +83,7 @@ pub fn run(host: &Host, plan: &Plan, launch: &Launch, denials: Denials, notes: &
     } else {
         tty::give_back()
     }
+    tty::dismiss_keeper();
     // The near end of the wire goes with it. Threads that wait for our own streams end with the process.
     runtime.shutdown_background();
     drop(machine);

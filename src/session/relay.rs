@@ -3,10 +3,13 @@
 //! Our streams belong to whoever started us and may be shared, so they stay in the mode that they are in: threads read
 //! and write them blockingly.
 
+use crate::screen::{Clipboard, Filter};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::mpsc;
 
@@ -44,23 +47,94 @@ fn reader(mut from: File) -> mpsc::Receiver<Vec<u8>> {
 }
 
 /// Writes what the guest sends to `to`, until the guest ends or nobody reads `to` any more.
-pub(crate) async fn receive(mut from: impl AsyncRead + Unpin, to: OwnedFd) -> io::Result<()> {
-    let (send, mut receive) = mpsc::channel::<Vec<u8>>(AHEAD);
+pub(crate) async fn receive(from: impl AsyncRead + Unpin, to: OwnedFd) -> io::Result<()> {
+    receive_through(from, to, |chunk| chunk, &Arc::default()).await
+}
+
+/// The same for a terminal, to which not everything may be written.
+pub(crate) async fn receive_screen(from: impl AsyncRead + Unpin, to: OwnedFd, mut screen: Screen) -> io::Result<()> {
+    let shown = Arc::clone(&screen.shown);
+    receive_through(from, to, |chunk| screen.pass(&chunk), &shown).await
+}
+
+/// A terminal's output on its way.
+pub(crate) struct Screen {
+    filter: Filter,
+    /// Whether our terminal adds the carriage return that the guest's has added already.
+    cooked: Arc<AtomicBool>,
+    /// One that may be such, until its next byte is known.
+    held: bool,
+    /// Counts what came from the guest and is written.
+    shown: Arc<AtomicU64>,
+}
+
+/// Copies to the clipboard that were denied.
+static DENIED_COPIES: AtomicU32 = AtomicU32::new(0);
+
+/// How many copies to the clipboard were denied in this process.
+pub fn denied_copies() -> u32 {
+    DENIED_COPIES.load(Ordering::Relaxed)
+}
+
+impl Screen {
+    pub(crate) fn new(clipboard: Clipboard, cooked: Arc<AtomicBool>, shown: Arc<AtomicU64>) -> Screen {
+        Screen { filter: Filter::new(clipboard), cooked, held: false, shown }
+    }
+
+    fn pass(&mut self, bytes: &[u8]) -> Vec<u8> {
+        let mut out = Vec::with_capacity(bytes.len() + 64);
+        self.filter.feed(bytes, &mut out);
+        DENIED_COPIES.store(self.filter.denied_copies(), Ordering::Relaxed);
+        match self.cooked.load(Ordering::Relaxed) || self.held {
+            true => self.without_returns(&out),
+            false => out,
+        }
+    }
+
+    fn without_returns(&mut self, bytes: &[u8]) -> Vec<u8> {
+        let mut out = Vec::with_capacity(bytes.len());
+        for byte in bytes {
+            if std::mem::take(&mut self.held) && *byte != b'\n' {
+                out.push(b'\r');
+            }
+            match byte {
+                b'\r' => self.held = true,
+                _ => out.push(*byte),
+            }
+        }
+        out
+    }
+}
+
+async fn receive_through(
+    mut from: impl AsyncRead + Unpin,
+    to: OwnedFd,
+    through: impl FnMut(Vec<u8>) -> Vec<u8>,
+    written: &Arc<AtomicU64>,
+) -> io::Result<()> {
+    let (send, mut receive) = mpsc::channel::<(Vec<u8>, usize)>(AHEAD);
+    let written = Arc::clone(written);
     let mut to = File::from(to);
     let writer = tokio::task::spawn_blocking(move || {
-        while let Some(chunk) = receive.blocking_recv() {
+        while let Some((chunk, of)) = receive.blocking_recv() {
             write_all(&mut to, &chunk)?;
+            written.fetch_add(of as u64, Ordering::Release);
         }
         Ok(())
     });
-    let copied = copy(&mut from, send).await;
+    let copied = copy(&mut from, send, through).await;
     writer.await.map_err(io::Error::other)?.and(copied)
 }
 
-async fn copy(from: &mut (impl AsyncRead + Unpin), to: mpsc::Sender<Vec<u8>>) -> io::Result<()> {
+async fn copy(
+    from: &mut (impl AsyncRead + Unpin),
+    to: mpsc::Sender<(Vec<u8>, usize)>,
+    mut through: impl FnMut(Vec<u8>) -> Vec<u8>,
+) -> io::Result<()> {
     loop {
         let mut chunk = Vec::with_capacity(CHUNK);
-        if from.read_buf(&mut chunk).await? == 0 || to.send(chunk).await.is_err() {
+        let read = from.read_buf(&mut chunk).await?;
+        if read == 0 || to.send((through(chunk), read)).await.is_err() {
             return Ok(());
         }
     }

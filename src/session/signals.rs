@@ -4,7 +4,7 @@ use crate::error::{Context, Result};
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
 use std::os::fd::IntoRawFd;
 use std::str::FromStr;
-use std::sync::atomic::{AtomicI32, Ordering};
+use std::sync::atomic::{AtomicI32, AtomicU32, Ordering};
 use tokio::io::AsyncReadExt;
 use tokio::sync::mpsc;
 use vmclaude_init::wire::proto;
@@ -14,8 +14,8 @@ use vmclaude_init::wire::proto;
 pub(crate) enum Event {
     /// Pass it on; `true`: it came from the terminal, and so to our whole job.
     Pass(Signal, bool),
-    /// The window changed.
-    Resized,
+    /// The window changed; `true`: somebody says so who is not the terminal.
+    Resized(bool),
     /// We were continued.
     Continued,
     /// A process of ours ended.
@@ -43,6 +43,8 @@ const SI_USER: i32 = if cfg!(target_os = "macos") { 0x10001 } else { 0 };
 
 /// Where the handler writes: the number, and whether the kernel sent it.
 static TOLD: AtomicI32 = AtomicI32::new(-1);
+/// Counts SIGCONT.
+static CONTINUED: AtomicU32 = AtomicU32::new(0);
 
 /// Starts listening; others may tell events too. Signals that were ignored when we were started stay ignored, as `nohup` wants it.
 pub(crate) fn listen() -> Result<(mpsc::UnboundedSender<Event>, mpsc::UnboundedReceiver<Event>)> {
@@ -52,7 +54,7 @@ pub(crate) fn listen() -> Result<(mpsc::UnboundedSender<Event>, mpsc::UnboundedR
     TOLD.store(far.into_raw_fd(), Ordering::Release); // Open for as long as the process lives, like the handler.
     let action = SigAction::new(SigHandler::SigAction(tell), SaFlags::SA_RESTART, SigSet::empty());
     for number in LISTENED.into_iter().filter(|n| *n == Signal::SIGCHLD || !is_ignored(*n)) {
-        // SAFETY: the handler only loads an atomic and writes to a non-blocking socket, both allowed in one.
+        // SAFETY: the handler only uses atomics and writes to a non-blocking socket, both allowed in one.
         unsafe { sigaction(number, &action) }.what(what)?;
     }
     let (send, receive) = mpsc::unbounded_channel();
@@ -66,6 +68,7 @@ extern "C" fn tell(number: i32, info: *mut nix::libc::siginfo_t, _: *mut nix::li
     // SAFETY: the kernel hands a handler with SA_SIGINFO a valid siginfo.
     let code = if info.is_null() { 0 } else { unsafe { (*info).si_code } };
     let from_kernel = code > 0 && code != SI_USER;
+    CONTINUED.fetch_add(u32::from(number == nix::libc::SIGCONT), Ordering::AcqRel);
     let message = [number as u8, u8::from(from_kernel)];
     // SAFETY: writes two bytes from an array that lives through the call; a full socket loses one of very many signals.
     unsafe { nix::libc::write(TOLD.load(Ordering::Acquire), message.as_ptr().cast(), message.len()) };
@@ -78,7 +81,7 @@ async fn pass(mut near: tokio::net::UnixStream, to: mpsc::UnboundedSender<Event>
         let Ok(number) = Signal::try_from(i32::from(message[0])) else { continue };
         let event = match number {
             Signal::SIGCHLD => Event::Child,
-            Signal::SIGWINCH => Event::Resized,
+            Signal::SIGWINCH => Event::Resized(message[1] == 0),
             Signal::SIGCONT => Event::Continued,
             other => Event::Pass(other, message[1] == 1),
         };
@@ -92,13 +95,18 @@ async fn pass(mut near: tokio::net::UnixStream, to: mpsc::UnboundedSender<Event>
 pub(crate) async fn deadly(events: &mut mpsc::UnboundedReceiver<Event>) -> Signal {
     loop {
         match events.recv().await {
-            Some(Event::Pass(Signal::SIGTSTP, _)) => super::tty::stop_ourselves(),
+            Some(Event::Pass(Signal::SIGTSTP, _)) => super::tty::stop_ourselves(Signal::SIGTSTP),
             Some(Event::Pass(signal, _)) => return signal,
             Some(Event::Stop) => return Signal::SIGTERM,
             Some(_) => {}
             None => std::future::pending().await,
         }
     }
+}
+
+/// How often we were continued. Who stops us can see whether we were.
+pub(crate) fn continued() -> u32 {
+    CONTINUED.load(Ordering::Acquire)
 }
 
 fn is_ignored(number: Signal) -> bool {
@@ -120,6 +128,12 @@ pub(crate) fn number(signal: &proto::Signal) -> Option<i32> {
         "" => cfg!(target_os = "linux").then_some(i32::from(signal.number)),
         name => Signal::from_str(name).ok().map(|s| s as i32),
     }
+}
+
+/// The signal by which we stop when this one stopped the guest's command.
+pub(crate) fn stop(signal: &proto::Signal) -> Signal {
+    let known = Signal::from_str(&signal.name).ok();
+    known.filter(|s| matches!(s, Signal::SIGTSTP | Signal::SIGTTIN | Signal::SIGTTOU)).unwrap_or(Signal::SIGSTOP)
 }
 
 /// Dies of a signal as the guest's command did, without a core file; comes back only when that signal does not kill.

@@ -6,17 +6,6 @@ use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd};
 use vmclaude_init::wire::proto::Stdio;
 
-/// How keys are read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Keys {
-    /// Every key is a byte for the guest.
-    Raw,
-    /// Lines as the host's terminal edits them.
-    Lines,
-    /// Not at all: they belong to somebody else, such as the pager behind our pipe.
-    No,
-}
-
 /// The streams as facts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Facts {
@@ -30,12 +19,13 @@ pub(crate) struct Facts {
     pub(crate) foreground: bool,
 }
 
-/// Reads the facts; `tty` says which streams are terminals.
-pub(crate) fn facts(tty: [bool; 3], terminal: Option<&File>) -> Facts {
+/// Reads the facts; `tty` says which streams are terminals, `closed` which were closed.
+pub(crate) fn facts(tty: [bool; 3], closed: [bool; 3], terminal: Option<&File>) -> Facts {
     let streams: [BorrowedFd<'_>; 3] = [std::io::stdin().as_fd(), std::io::stdout().as_fd(), std::io::stderr().as_fd()]
         // SAFETY: these three are open for the whole life of the process: the runtime opens /dev/null where one was closed.
         .map(|fd| unsafe { BorrowedFd::borrow_raw(std::os::fd::AsRawFd::as_raw_fd(&fd)) });
     let kind = |n: usize| match tty[n] {
+        _ if closed[n] => Stdio::Closed,
         true => Stdio::Terminal,
         false if is_null(streams[n]) => Stdio::Null,
         false => Stdio::Pipe,
@@ -54,14 +44,13 @@ fn is_null(fd: BorrowedFd<'_>) -> bool {
 }
 
 impl Facts {
-    /// How keys are read: raw for a program that has the screen, never in the background, never when a pipe follows us,
-    /// whose reader may want them.
-    pub(crate) fn keys(&self) -> Keys {
-        match (self.foreground, self.kinds) {
-            (false, _) => Keys::No,
-            (true, [_, Stdio::Terminal, _]) => Keys::Raw,
-            (true, [Stdio::Terminal, ..]) if !self.piped => Keys::Lines,
-            _ => Keys::No,
+    /// Whether keys are ours: never in the background, never when a pipe follows us, whose reader may want them.
+    pub(crate) fn takes_keys(&self) -> bool {
+        match self.kinds {
+            _ if !self.foreground => false,
+            [_, Stdio::Terminal, _] => true,
+            [Stdio::Terminal, ..] => !self.piped,
+            _ => false,
         }
     }
 }
@@ -74,11 +63,11 @@ mod tests {
     fn keys_are_taken_only_by_who_may_have_them() {
         use Stdio::{Null, Pipe, Terminal};
         let facts = |kinds, piped, foreground| Facts { kinds, piped, terminal: true, foreground };
-        assert_eq!(facts([Terminal; 3], false, true).keys(), Keys::Raw);
-        assert_eq!(facts([Pipe, Terminal, Terminal], false, true).keys(), Keys::Raw, "echo x | claude");
-        assert_eq!(facts([Terminal, Pipe, Terminal], true, true).keys(), Keys::No, "claude | less");
-        assert_eq!(facts([Terminal, Pipe, Terminal], false, true).keys(), Keys::Lines, "cat > file");
-        assert_eq!(facts([Null, Pipe, Pipe], false, true).keys(), Keys::No);
-        assert_eq!(facts([Terminal; 3], false, false).keys(), Keys::No, "in the background");
+        assert!(facts([Terminal; 3], false, true).takes_keys());
+        assert!(facts([Pipe, Terminal, Terminal], false, true).takes_keys(), "echo x | claude");
+        assert!(!facts([Terminal, Pipe, Terminal], true, true).takes_keys(), "claude | less");
+        assert!(facts([Terminal, Pipe, Terminal], false, true).takes_keys(), "cat > file");
+        assert!(!facts([Null, Pipe, Pipe], false, true).takes_keys());
+        assert!(!facts([Terminal; 3], false, false).takes_keys(), "in the background");
     }
 }

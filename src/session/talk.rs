@@ -1,15 +1,21 @@
 //! The state of a conversation: the terminal, the streams, and what events do to them.
 
+mod terminal;
+
 use super::converse::lost;
+use super::keys::{Reader, Want};
 use super::signals::{self, Event};
-use super::stdio::{self, Keys};
-use super::{relay, tty};
+use super::{relay, stdio, tty};
 use crate::error::{Context, Result};
 use crate::exit::Exit;
+use crate::host::Host;
 use crate::profile;
+use crate::screen::Clipboard;
 use nix::sys::signal::Signal;
 use std::fs::File;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::time::Duration;
 use tokio::io::{WriteHalf, split};
 use tokio::sync::{mpsc, oneshot};
@@ -28,8 +34,18 @@ pub(super) struct Talk {
     terminal: Option<File>,
     facts: stdio::Facts,
     raw: Option<tty::Raw>,
+    /// Whether our terminal changes what is written to it: while it is not raw.
+    cooked: Arc<AtomicBool>,
+    clipboard: Clipboard,
+    /// Counts the bytes of the guest's terminal that are written to ours.
+    shown: Arc<AtomicU64>,
     signal_keys: Option<proto::SignalKeys>,
+    /// Where keys go, while nobody reads them yet.
     keys: Option<WriteHalf<Stream>>,
+    reader: Option<Reader>,
+    /// Which keys the guest wants.
+    wanted: proto::Keys,
+    waiting: mpsc::UnboundedSender<u64>,
     outputs: JoinSet<std::io::Result<()>>,
     /// Lets the terminal's output flow when it is dropped: once our terminal is as the guest's is.
     hold: Option<oneshot::Sender<()>>,
@@ -40,24 +56,36 @@ pub(super) struct Talk {
 }
 
 impl Talk {
-    /// A conversation whose control stream is open; `tty` says which of our streams are terminals.
-    pub(super) fn new(wire: Wire, to_guest: WriteHalf<Stream>, tty: [bool; 3]) -> Talk {
+    /// A conversation whose control stream is open. What comes out of the queue is for [`Talk::keys_wait`].
+    pub(super) fn new(
+        wire: Wire,
+        to_guest: WriteHalf<Stream>,
+        host: &Host,
+        clipboard: Clipboard,
+    ) -> (Talk, mpsc::UnboundedReceiver<u64>) {
         let terminal = tty::controlling();
-        let facts = stdio::facts(tty, terminal.as_ref());
-        let outputs = JoinSet::new();
-        Talk {
+        let facts = stdio::facts(host.tty, host.closed, terminal.as_ref());
+        let (waiting, wait) = mpsc::unbounded_channel();
+        let talk = Talk {
             wire,
             to_guest,
             terminal,
             facts,
             raw: None,
-            signal_keys: None,
+            cooked: Arc::new(AtomicBool::new(true)),
+            clipboard,
+            shown: Arc::default(),
+            signal_keys: Some(proto::SignalKeys::USUAL),
             keys: None,
-            outputs,
+            reader: None,
+            wanted: proto::Keys::Held,
+            waiting,
+            outputs: JoinSet::new(),
             hold: None,
             started: false,
             deadline: None,
-        }
+        };
+        (talk, wait)
     }
 
     /// What stdin, stdout and stderr are in the guest.
@@ -82,10 +110,11 @@ impl Talk {
             let (from, to) = split(self.wire.open(&Open::Terminal).map_err(lost)?);
             let (hold, released) = oneshot::channel();
             let own = own(terminal)?;
+            let screen = relay::Screen::new(self.clipboard, Arc::clone(&self.cooked), Arc::clone(&self.shown));
             // Written before our terminal is raw, a line's end would become two.
             self.outputs.spawn(async move {
                 let _ = released.await;
-                relay::receive(from, own).await
+                relay::receive_screen(from, own, screen).await
             });
             (self.keys, self.hold) = (Some(to), Some(hold));
         }
@@ -104,26 +133,6 @@ impl Talk {
         Ok(())
     }
 
-    /// Takes the keys if they are ours to take.
-    fn take_terminal(&mut self) -> Result<()> {
-        let Some(terminal) = self.terminal.as_ref() else { return Ok(()) };
-        self.facts.foreground = tty::is_foreground(terminal);
-        let keys = self.facts.keys();
-        if keys == Keys::Raw && self.raw.is_none() {
-            let raw = tty::Raw::enter(terminal)?;
-            raw.follow(self.signal_keys);
-            self.raw = Some(raw);
-        }
-        if keys == Keys::No {
-            return Ok(());
-        }
-        if let Some(to) = self.keys.take() {
-            let from: OwnedFd = terminal.try_clone().what(|| "cannot read the terminal")?.into();
-            tokio::spawn(relay::send(from, to));
-        }
-        Ok(())
-    }
-
     /// What the guest says while its command runs.
     pub(super) async fn hear(&mut self, frame: ToHost) -> Result<()> {
         match frame {
@@ -136,14 +145,31 @@ impl Talk {
             }
             ToHost::SignalKeys(keys) => {
                 self.signal_keys = keys;
-                self.raw.iter().for_each(|raw| raw.follow(keys));
+                self.follow();
+                Ok(())
+            }
+            ToHost::Keys(wanted) => {
+                self.wanted = wanted;
+                self.follow();
+                match wanted {
+                    _ if self.raw.is_none() => {}
+                    proto::Keys::All => self.want(Want::All),
+                    proto::Keys::Line => self.want(Want::Line),
+                    proto::Keys::Held => self.want(Want::Word),
+                }
+                Ok(())
+            }
+            ToHost::Shown(bytes) => {
+                self.all_shown(bytes).await;
                 Ok(())
             }
             ToHost::Stopped(signal) => {
                 tracing::debug!(?signal, "the command was stopped");
-                self.raw = None;
-                tty::stop_ourselves();
-                self.resume().await
+                self.leave_terminal();
+                let before = signals::continued();
+                tty::stop_ourselves(signals::stop(&signal));
+                // Who was continued hears of it as an event.
+                if signals::continued() == before { self.resume().await } else { Ok(()) }
             }
             ToHost::Log(line) => {
                 tracing::info!(line, "guest");
@@ -181,7 +207,13 @@ impl Talk {
                 self.send(&ToGuest::Signal(signals::named(signal), reach)).await.map(|()| None)
             }
             Event::Stop => self.stop().await.map(|()| None),
-            Event::Resized => self.resize().await.map(|()| None),
+            Event::Resized(by_hand) => {
+                self.resize().await?;
+                if by_hand && self.started {
+                    self.send(&ToGuest::Signal(signals::named(Signal::SIGWINCH), Reach::Process)).await?;
+                }
+                Ok(None)
+            }
             Event::Continued => self.resume().await.map(|()| None),
             Event::Child => Ok(None),
         }
@@ -224,6 +256,7 @@ impl Talk {
     /// Writes what is still to be written, then lets the guest go. A deadly signal ends a wait for a reader.
     pub(super) async fn finish(&mut self, events: &mut mpsc::UnboundedReceiver<Event>) {
         self.hold = None;
+        self.want(Want::Nothing);
         let outputs = async { while self.outputs.join_next().await.is_some() {} };
         tokio::select! {
             () = outputs => {}

@@ -1,19 +1,27 @@
 //! The host's terminal: borrowed, and always given back.
 
+use super::keeper::Keeper;
 use crate::error::{Context, Result};
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, SigmaskHow, Signal, sigaction, sigprocmask};
-use nix::sys::termios::{LocalFlags, SetArg, SpecialCharacterIndices, Termios, cfmakeraw, tcgetattr, tcsetattr};
+use nix::sys::termios::{
+    InputFlags, LocalFlags, SetArg, SpecialCharacterIndices, Termios, cfmakeraw, tcgetattr, tcsetattr,
+};
 use std::fs::File;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::sync::Mutex;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, OnceLock};
 use vmclaude_init::wire::proto::{SignalKeys, WinSize};
 
 /// What a program may have switched on and a dead one cannot switch off: cursor and keypad modes, alternate screen,
 /// mouse, focus, bracketed paste, colour-scheme reports, kitty keys, modifyOtherKeys, colours.
-const RESET: &[u8] = b"\x1b[?1l\x1b>\x1b[?1049l\x1b[?1000l\x1b[?1002l\x1b[?1003l\x1b[?1006l\x1b[?1004l\x1b[?2004l\x1b[?2031l\x1b[?2026l\x1b[<u\x1b[>4m\x1b[?25h\x1b[0m";
+pub(super) const RESET: &[u8] = b"\x1b[?1l\x1b>\x1b[?1049l\x1b[?1000l\x1b[?1002l\x1b[?1003l\x1b[?1006l\x1b[?1004l\x1b[?2004l\x1b[?2031l\x1b[?2026l\x1b[<u\x1b[>4m\x1b[?25h\x1b[0m";
 
 /// What to give back when the process panics or is about to die: descriptor and settings.
 static BORROWED: Mutex<Option<(OwnedFd, Termios)>> = Mutex::new(None);
+/// Who gives it back when we are killed, once there is something to give back.
+static KEEPER: Mutex<Option<Keeper>> = Mutex::new(None);
+/// The program that a keeper runs.
+static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
 
 /// The controlling terminal, when this process has one.
 pub(crate) fn controlling() -> Option<File> {
@@ -42,37 +50,39 @@ pub(crate) fn size(terminal: impl AsFd) -> WinSize {
 pub(crate) struct Raw(());
 
 impl Raw {
-    /// Every key is a byte for the guest from now on.
-    pub(crate) fn enter(terminal: impl AsFd) -> Result<Raw> {
+    /// From now on keys are what they are in the guest, see [`Raw::follow`].
+    pub(crate) fn enter(terminal: impl AsFd, keys: Option<SignalKeys>, lines: bool) -> Result<Raw> {
         let what = || "cannot change the terminal";
         let fd = terminal.as_fd().try_clone_to_owned().what(what)?;
         let before = tcgetattr(&fd).what(what)?;
-        let mut raw = before.clone();
-        cfmakeraw(&mut raw);
+        keeper(&fd, |keeper| keeper.borrowed(&before));
+        let modes = modes(&before, keys, lines);
+        set(&fd, &modes).what(what)?;
         *lock() = Some((fd, before));
-        if let Some((fd, _)) = lock().as_ref() {
-            set(fd, &raw).what(what)?;
-        }
         Ok(Raw(()))
+    }
+
+    /// Makes the terminal's signal keys signals, as they are in the guest: then they reach everybody in our job, as they
+    /// would if the command ran here. `None`: they are bytes like all others. With `lines`, the key that ends a line does
+    /// so: then whoever reads what the guest has not wanted finds it as it would be.
+    pub(crate) fn follow(&self, keys: Option<SignalKeys>, lines: bool) {
+        if let Some((fd, before)) = lock().as_ref() {
+            let _ = set(fd, &modes(before, keys, lines));
+        }
     }
 }
 
-impl Raw {
-    /// Makes the terminal's signal keys signals, as they are in the guest: then they reach everybody in our job, as they
-    /// would if the command ran here. `None`: they are bytes like all others.
-    pub(crate) fn follow(&self, keys: Option<SignalKeys>) {
-        if let Some((fd, before)) = lock().as_ref() {
-            let mut modes = before.clone();
-            cfmakeraw(&mut modes);
-            if let Some(keys) = keys {
-                modes.local_flags |= LocalFlags::ISIG;
-                modes.control_chars[SpecialCharacterIndices::VINTR as usize] = keys.interrupt;
-                modes.control_chars[SpecialCharacterIndices::VQUIT as usize] = keys.quit;
-                modes.control_chars[SpecialCharacterIndices::VSUSP as usize] = keys.suspend;
-            }
-            let _ = set(fd, &modes);
-        }
+fn modes(before: &Termios, keys: Option<SignalKeys>, lines: bool) -> Termios {
+    let mut modes = before.clone();
+    cfmakeraw(&mut modes);
+    if let Some(keys) = keys {
+        modes.local_flags |= LocalFlags::ISIG;
+        modes.control_chars[SpecialCharacterIndices::VINTR as usize] = keys.interrupt;
+        modes.control_chars[SpecialCharacterIndices::VQUIT as usize] = keys.quit;
+        modes.control_chars[SpecialCharacterIndices::VSUSP as usize] = keys.suspend;
     }
+    modes.input_flags.set(InputFlags::ICRNL, lines && before.input_flags.contains(InputFlags::ICRNL));
+    modes
 }
 
 impl Drop for Raw {
@@ -85,6 +95,7 @@ impl Drop for Raw {
 pub(crate) fn give_back() {
     if let Some((fd, before)) = lock().take() {
         let _ = set(&fd, &before);
+        keeper(&fd, |keeper| keeper.given_back(&before));
     }
 }
 
@@ -93,11 +104,30 @@ pub(crate) fn give_back_reset() {
     if let Some((fd, before)) = lock().take() {
         let _ = nix::unistd::write(&fd, RESET);
         let _ = set(&fd, &before);
+        keeper(&fd, |keeper| keeper.given_back(&before));
     }
 }
 
-/// Gives the terminal back before a panic's message is printed.
-pub(crate) fn give_back_on_panic() {
+/// Talks to the terminal's keeper, who is started when there is none.
+fn keeper(terminal: &OwnedFd, talk: impl FnOnce(&mut Keeper)) {
+    let mut keeper = KEEPER.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    if keeper.is_none() {
+        let started = PROGRAM.get().map(|program| Keeper::start(program, terminal));
+        *keeper = started.and_then(|k| k.inspect_err(|e| tracing::warn!("nobody keeps the terminal: {e}")).ok());
+    }
+    if let Some(keeper) = keeper.as_mut() {
+        talk(keeper);
+    }
+}
+
+/// Waits for the keeper's end, when the terminal is given back for good.
+pub(crate) fn dismiss_keeper() {
+    drop(KEEPER.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take());
+}
+
+/// Prepares for the worst: `program`, which is ours, keeps the terminal, and a panic's message is printed to one that was given back.
+pub(crate) fn prepare(program: &Path) {
+    let _ = PROGRAM.set(program.to_path_buf());
     let previous = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |info| {
         give_back();
@@ -110,7 +140,7 @@ fn lock() -> std::sync::MutexGuard<'static, Option<(OwnedFd, Termios)>> {
 }
 
 /// Sets the modes, also from the background, where the kernel would stop us for it.
-fn set(fd: &OwnedFd, to: &Termios) -> nix::Result<()> {
+pub(super) fn set(fd: &OwnedFd, to: &Termios) -> nix::Result<()> {
     let mut ttou = SigSet::empty();
     ttou.add(Signal::SIGTTOU);
     let mut before = SigSet::empty();
@@ -120,16 +150,23 @@ fn set(fd: &OwnedFd, to: &Termios) -> nix::Result<()> {
     result
 }
 
-/// Stops this process as its terminal's suspend key would, and comes back when it is continued.
-pub(crate) fn stop_ourselves() {
-    let ignore = SigAction::new(SigHandler::SigIgn, SaFlags::empty(), SigSet::empty());
-    // SAFETY: ignoring runs no code of ours.
-    let ours = unsafe { sigaction(Signal::SIGTSTP, &ignore) };
-    // The whole job stops, as it would for the key; we ignore this one and stop by the one that cannot be ignored.
-    let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(0), Signal::SIGTSTP);
-    let _ = nix::sys::signal::raise(Signal::SIGSTOP);
+/// Stops this process by the signal that stopped the guest's command, and the whole job where that came from its terminal;
+/// comes back when it is continued, or at once when the kernel does not let it be stopped: then nobody could continue it.
+pub(crate) fn stop_ourselves(signal: Signal) {
+    if signal == Signal::SIGSTOP {
+        let _ = nix::sys::signal::raise(signal);
+        return;
+    }
+    let action = |handler| SigAction::new(handler, SaFlags::empty(), SigSet::empty());
+    // SAFETY: ignoring runs no code of ours, and neither does the default.
+    let ours = unsafe { sigaction(signal, &action(SigHandler::SigIgn)) };
+    // The others of the job first: once we are stopped it is too late.
+    let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(0), signal);
+    // SAFETY: as above.
+    let _ = unsafe { sigaction(signal, &action(SigHandler::SigDfl)) };
+    let _ = nix::sys::signal::raise(signal);
     if let Ok(ours) = ours {
         // SAFETY: puts back what was there.
-        let _ = unsafe { sigaction(Signal::SIGTSTP, &ours) };
+        let _ = unsafe { sigaction(signal, &ours) };
     }
 }

@@ -153,6 +153,7 @@ mod tests {
             network: crate::plan::Network::default(),
             setup: crate::plan::Setup::default(),
             ports: Vec::new(),
+            clipboard: crate::screen::Clipboard::Deny,
         }
     }
 

@@ -85,6 +85,7 @@ fn plan() -> impl Strategy<Value = Plan> {
                 user: User { uid: 501, gid: 20 },
                 limits: Limits { cpus, memory },
                 network: Network::default(),
+                clipboard: vmclaude::screen::Clipboard::Deny,
                 setup: Setup {
                     own: own.into_iter().map(|n| format!("/home/claude/{n}").into()).collect(),
                     ..Setup::default()

@@ -16,6 +16,7 @@ use vmclaude::plan::protect::{self, Git, Protect};
 use vmclaude::plan::state::{Home, State, setup};
 use vmclaude::plan::{Identity, Limits, Place, Plan, User, mounts};
 use vmclaude::report;
+use vmclaude::screen::Clipboard;
 
 #[track_caller]
 #[allow(clippy::disallowed_methods)] // Host is for the program; this is a switch of the test
@@ -45,6 +46,7 @@ fn plan() -> Plan {
         user: User { uid: 1001, gid: 100 },
         limits: Limits { cpus: None, memory: 4096 },
         ports: vec!["5173".parse().expect("a port"), "8080:80".parse().expect("ports")],
+        clipboard: Clipboard::Deny,
         network: Network { allow_hosts: vec!["127.0.0.1:8080".parse().expect("an address")], ..Network::default() },
         setup: setup(vec![("/etc/gitconfig".into(), Vec::new())], None),
     }

@@ -88,6 +88,7 @@ fn host(world: &World) -> Host {
         home: dir("ho me's"),
         exe: VMCLAUDE.into(),
         tty: [false; 3],
+        closed: [false; 3],
         cores: 1,
         memory: 1 << 30,
         umask: 0o022,

@@ -8,6 +8,7 @@
 mod boot;
 mod command;
 mod container;
+mod demand;
 mod keys;
 mod memory;
 mod net;

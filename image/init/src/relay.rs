@@ -5,6 +5,7 @@ use std::io::{self, Read, Write};
 use std::os::fd::OwnedFd;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 use tokio::io::unix::AsyncFd;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
@@ -56,16 +57,39 @@ impl AsyncWrite for Async {
     }
 }
 
-/// A terminal whose output is noticed: whoever writes may have changed its modes before.
-pub(crate) struct Noticed(pub(crate) Async, pub(crate) Arc<Notify>);
+/// A terminal whose output is counted and noticed: whoever writes may have changed its modes before.
+pub(crate) struct Noticed(pub(crate) Async, pub(crate) Arc<Notify>, pub(crate) Arc<AtomicU64>);
 
 impl AsyncRead for Noticed {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
         let read = Pin::new(&mut self.0).poll_read(cx, buf);
         if read.is_ready() {
+            self.2.fetch_add((buf.filled().len() - before) as u64, Ordering::Release);
             self.1.notify_one();
         }
         read
+    }
+}
+
+/// A terminal that counts the keys it gets.
+pub(crate) struct Counted(pub(crate) Async, pub(crate) Arc<AtomicU64>);
+
+impl AsyncWrite for Counted {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.0).poll_write(cx, bytes);
+        if let Poll::Ready(Ok(n)) = written {
+            self.1.fetch_add(n as u64, Ordering::Release);
+        }
+        written
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
     }
 }
 

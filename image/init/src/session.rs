@@ -2,7 +2,7 @@
 
 use crate::command::{self, NotStarted, Running};
 use crate::net;
-use crate::relay::{Async, Noticed, pump};
+use crate::relay::{Async, Counted, Noticed, pump};
 use crate::sys::{self, Change};
 use crate::{Place, Prepared};
 use crate::{keys, memory, ports, power, proxy, setup};
@@ -18,7 +18,7 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinSet;
-use tokio::time::MissedTickBehavior;
+use tokio::time::{Instant, sleep_until};
 use vmclaude_init::wire::mux::{Side, Stream, Wire, answer};
 use vmclaude_init::wire::proto::{self, Ended, MAX_TO_GUEST, Open, Reach, Start, Target, ToGuest, ToHost};
 
@@ -110,27 +110,24 @@ async fn run(
         Err(NotStarted::Failed(e)) => return Err(e),
     };
     let spoke = Arc::new(Notify::new());
-    let mut outputs = relay(&mut running, streams, &spoke)?;
+    let mut watch = keys::Watch::new();
+    let mut outputs = relay(&mut running, streams, &spoke, &watch)?;
     proto::send(to_host, &ToHost::Started).await?;
-    let mut signal_keys = None;
-    let mut look = tokio::time::interval(LOOK);
-    look.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let ended = loop {
-        if let Some(now) = running.terminal.as_ref().map(|t| keys::signal_keys(t, running.pid))
-            && now != signal_keys
-        {
-            signal_keys = now;
-            proto::send(to_host, &ToHost::SignalKeys(now)).await?;
+        if let Some(terminal) = &running.terminal {
+            for news in watch.news(terminal, running.held.as_ref(), running.pid) {
+                proto::send(to_host, &news).await?;
+            }
         }
         tokio::select! {
             () = spoke.notified() => {}
-            _ = look.tick(), if running.terminal.is_some() => {}
+            () = sleep_until(watch.next_look().unwrap_or_else(|| Instant::now() + LOOK)), if running.terminal.is_some() => {}
             _ = children.recv() => {
-                if let Some(ended) = reap(&running, to_host).await? {
+                if let Some(ended) = reap(&running, to_host, &watch).await? {
                     break ended;
                 }
             }
-            frame = frames.recv() => obey(place, frame, &running, wire)?,
+            frame = frames.recv() => obey(place, frame, &running, wire, &mut watch)?,
         }
     };
     let killed = sys::oom_kills();
@@ -196,12 +193,13 @@ fn relay(
     running: &mut Running,
     mut streams: HashMap<&'static str, Stream>,
     spoke: &Arc<Notify>,
+    watch: &keys::Watch,
 ) -> io::Result<JoinSet<io::Result<()>>> {
     let mut outputs = JoinSet::new();
     if let (Some(terminal), Some(stream)) = (running.terminal.as_ref(), streams.remove("terminal")) {
         let (from_host, to_host) = split(stream);
-        outputs.spawn(pump(Noticed(Async::new(terminal.try_clone()?)?, spoke.clone()), to_host));
-        let keys = Async::new(terminal.try_clone()?)?;
+        outputs.spawn(pump(Noticed(Async::new(terminal.try_clone()?)?, spoke.clone(), watch.shown.clone()), to_host));
+        let keys = Counted(Async::new(terminal.try_clone()?)?, watch.typed.clone());
         tokio::spawn(async move { type_in(from_host, keys).await });
     }
     let [stdin, stdout, stderr] = std::mem::take(&mut running.pipes);
@@ -217,7 +215,7 @@ fn relay(
 }
 
 /// Keys go in; that the host has no more of them is no end of the terminal.
-async fn type_in(from: impl AsyncRead + Unpin, mut terminal: Async) -> io::Result<()> {
+async fn type_in(from: impl AsyncRead + Unpin, mut terminal: Counted) -> io::Result<()> {
     pump(from, &mut terminal).await?;
     std::future::pending().await
 }
@@ -233,14 +231,19 @@ async fn output(pipe: Async, stream: Stream) -> io::Result<()> {
 }
 
 /// Reaps whoever died; `Some` when it was the command.
-async fn reap(running: &Running, to_host: &mut WriteHalf<Stream>) -> io::Result<Option<Ended>> {
+async fn reap(running: &Running, to_host: &mut WriteHalf<Stream>, watch: &keys::Watch) -> io::Result<Option<Ended>> {
     let mut ended = None;
     while let Some((pid, change)) = sys::next_change() {
         match change {
             _ if pid != running.pid => {}
             Change::Exited(code) => ended = Some(Ended::Code(code)),
             Change::Killed(number) => ended = Some(Ended::Signal(named(number))),
-            Change::Stopped(number) => proto::send(to_host, &ToHost::Stopped(named(number))).await?,
+            Change::Stopped(number) => {
+                if let Some(terminal) = &running.terminal {
+                    proto::send(to_host, &ToHost::Shown(watch.all_shown(terminal).await)).await?;
+                }
+                proto::send(to_host, &ToHost::Stopped(named(number))).await?;
+            }
         }
     }
     Ok(ended)
@@ -252,7 +255,13 @@ fn named(number: i32) -> proto::Signal {
     proto::Signal { name: name.to_owned(), number: number as u8 }
 }
 
-fn obey(place: Place, frame: Option<ToGuest>, running: &Running, wire: &Wire) -> io::Result<()> {
+fn obey(
+    place: Place,
+    frame: Option<ToGuest>,
+    running: &Running,
+    wire: &Wire,
+    watch: &mut keys::Watch,
+) -> io::Result<()> {
     match frame {
         Some(ToGuest::Signal(signal, reach)) => {
             if let Ok(signal) = Signal::from_str(&signal.name) {
@@ -277,6 +286,10 @@ fn obey(place: Place, frame: Option<ToGuest>, running: &Running, wire: &Wire) ->
         }
         Some(ToGuest::UseMemory) => {
             wire.use_memory();
+            Ok(())
+        }
+        Some(ToGuest::KeysWait(behind)) => {
+            watch.keys_wait(behind);
             Ok(())
         }
         Some(ToGuest::Start(_) | ToGuest::ExitAck) => Err(unexpected("a frame out of turn")),

@@ -29,6 +29,7 @@ fn plan(mounts: Vec<Mount>) -> Plan {
         user: User { uid: 501, gid: 20 },
         limits: Limits { cpus: None, memory: 4096 },
         network: Network::default(),
+        clipboard: crate::screen::Clipboard::Deny,
         setup: crate::plan::Setup::default(),
         ports: Vec::new(),
         protected: Vec::new(),

@@ -115,6 +115,8 @@ pub enum ToGuest {
     DiskFull(bool),
     /// The memory that the guest named is seen here too: long data may go through it.
     UseMemory,
+    /// Keys wait in the host's terminal behind so many bytes of keys that were sent: who wants them?
+    KeysWait(u64),
 }
 
 /// Whom a signal reaches.
@@ -135,7 +137,7 @@ pub enum ToHost {
     Started,
     /// The command was stopped by a signal.
     Stopped(Signal),
-    /// Whether the terminal's signal keys are signals for the command now; bytes to start with.
+    /// Whether the terminal's signal keys are signals for the command now; [`SignalKeys::USUAL`] to start with.
     SignalKeys(Option<SignalKeys>),
     /// The command is gone and all of its output was sent.
     Exit(Ended),
@@ -147,6 +149,21 @@ pub enum ToHost {
     OutOfMemory(u32),
     /// Memory of the guest's through which long data may go, if the host sees it.
     Memory(SharedMemory),
+    /// Which keys the host sends from now on; [`Keys::Held`] to start with.
+    Keys(Keys),
+    /// What follows comes behind so many bytes of the terminal, which are on their way.
+    Shown(u64),
+}
+
+/// Which keys the guest wants. What nobody there reads stays in the host's terminal, for whoever reads it next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Keys {
+    /// All of them, as they come.
+    All,
+    /// Those of one line: somebody waits for it. Held again behind its end.
+    Line,
+    /// None: the command reads lines, and does not read now.
+    Held,
 }
 
 /// A part of the guest's memory.
@@ -247,6 +264,11 @@ pub struct SignalKeys {
     pub quit: u8,
     /// SIGTSTP, mostly Ctrl-Z.
     pub suspend: u8,
+}
+
+impl SignalKeys {
+    /// Those of every new terminal.
+    pub const USUAL: SignalKeys = SignalKeys { interrupt: 3, quit: 0x1c, suspend: 0x1a };
 }
 
 /// How the command ended.

@@ -1,0 +1,97 @@
+//! Whether somebody waits for a line of the terminal: read from what the kernel says of blocked threads.
+//!
+//! Who waits for several things at once, of which the terminal may be one, is taken for a reader: a key that comes too
+//! early is better than one that never comes.
+
+use nix::unistd::Pid;
+use std::fs;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+/// What a blocked thread does with a terminal.
+#[derive(Debug, PartialEq, Eq)]
+enum Wait {
+    /// It reads this descriptor.
+    Reads(i32),
+    /// It waits for several descriptors.
+    Watches,
+    /// It waits for something else, or runs.
+    No,
+}
+
+/// Whether a process of the group, all of whose processes descend from us, waits for the terminal.
+pub(crate) fn is_there(group: Pid, terminal: &OwnedFd) -> bool {
+    let Ok(terminal) = fs::read_link(format!("/proc/self/fd/{}", terminal.as_raw_fd())) else { return true };
+    let mut todo = children(std::process::id());
+    while let Some(pid) = todo.pop() {
+        if group_of(pid) == Some(group.as_raw()) && threads(pid).any(|thread| waits(pid, &thread, &terminal)) {
+            return true;
+        }
+        todo.extend(children(pid));
+    }
+    false
+}
+
+fn waits(pid: u32, thread: &Path, terminal: &Path) -> bool {
+    let Ok(text) = fs::read_to_string(thread.join("syscall")) else { return false };
+    match wait(&text) {
+        Wait::Reads(fd) => is_terminal(&PathBuf::from(format!("/proc/{pid}/fd/{fd}")), terminal),
+        Wait::Watches => entries(&format!("/proc/{pid}/fd")).any(|fd| is_terminal(&fd, terminal)),
+        Wait::No => false,
+    }
+}
+
+/// What `/proc/PID/syscall` says: a number and arguments in hexadecimal, or `running`.
+fn wait(text: &str) -> Wait {
+    let mut words = text.split_whitespace();
+    let Some(number) = words.next().and_then(|n| n.parse::<i64>().ok()) else { return Wait::No };
+    let first = words.next().and_then(|a| i64::from_str_radix(a.trim_start_matches("0x"), 16).ok());
+    match number {
+        libc::SYS_read | libc::SYS_readv | libc::SYS_preadv | libc::SYS_preadv2 | libc::SYS_splice => {
+            Wait::Reads(first.and_then(|fd| i32::try_from(fd).ok()).unwrap_or(-1))
+        }
+        #[cfg(target_arch = "x86_64")]
+        libc::SYS_poll | libc::SYS_select | libc::SYS_epoll_wait => Wait::Watches,
+        libc::SYS_ppoll | libc::SYS_pselect6 | libc::SYS_epoll_pwait | libc::SYS_epoll_pwait2 => Wait::Watches,
+        libc::SYS_io_uring_enter | libc::SYS_restart_syscall | libc::SYS_sendfile => Wait::Watches,
+        _ => Wait::No,
+    }
+}
+
+fn is_terminal(fd: &Path, terminal: &Path) -> bool {
+    fs::read_link(fd).is_ok_and(|target| target == terminal || target == Path::new("/dev/tty"))
+}
+
+fn group_of(pid: u32) -> Option<i32> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // Behind the name, which may hold anything: state, parent, group.
+    stat[stat.rfind(')')?..].split(' ').nth(3)?.parse().ok()
+}
+
+fn threads(pid: u32) -> impl Iterator<Item = PathBuf> + use<> {
+    entries(&format!("/proc/{pid}/task"))
+}
+
+fn children(pid: u32) -> Vec<u32> {
+    let lists = threads(pid).filter_map(|thread| fs::read_to_string(thread.join("children")).ok());
+    lists.flat_map(|list| list.split_whitespace().filter_map(|c| c.parse().ok()).collect::<Vec<_>>()).collect()
+}
+
+fn entries(dir: &str) -> impl Iterator<Item = PathBuf> + use<> {
+    fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.path())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_thread_waits_for() {
+        let call = |number: i64| wait(&format!("{number} 0x3 0x7ffd 0x1 0x0 0x0 0x0 0x7ffd 0x7f00\n"));
+        assert_eq!(call(libc::SYS_read), Wait::Reads(3));
+        assert_eq!(call(libc::SYS_ppoll), Wait::Watches);
+        assert_eq!(call(libc::SYS_wait4), Wait::No);
+        assert_eq!(call(libc::SYS_clock_nanosleep), Wait::No);
+        assert_eq!((wait("running\n"), wait("-1 0x7ffd 0x7f00\n"), wait("")), (Wait::No, Wait::No, Wait::No));
+    }
+}
