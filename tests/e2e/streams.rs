@@ -7,41 +7,6 @@ use std::os::unix::ffi::OsStringExt;
 use std::os::unix::process::ExitStatusExt;
 use std::process::Stdio;
 
-/// Bytes without a pattern, of any length, the same each time.
-fn noise(len: usize) -> Vec<u8> {
-    let mut state = 0x2545_f491_4f6c_dd1d_u64;
-    let mut bytes = Vec::with_capacity(len + 8);
-    while bytes.len() < len {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        bytes.extend(state.to_le_bytes());
-    }
-    bytes.truncate(len);
-    bytes
-}
-
-#[test]
-fn thirty_megabytes_come_back_as_they_went() {
-    let world = World::new(Who::nth(1));
-    let bytes = noise(30 << 20);
-    let done = world.vm(&["bash", "-c", "cat; echo 'not out' >&2; exit 3"]).fed(bytes.clone());
-    assert_eq!((done.code(), done.err().as_str()), (Some(3), "not out\n"));
-    assert!(done.out == bytes, "{} bytes of {}, or others", done.out.len(), bytes.len());
-    world.assert_clean();
-}
-
-#[test]
-fn a_hundred_megabytes_come_out_as_they_were_written() {
-    let world = World::new(Who::nth(0));
-    let script = "seq 10000000 99999999 | head -c 104857600; echo over >&2; exit 255";
-    let done = world.vm(&["bash", "-c", script]).done();
-    assert_eq!((done.code(), done.out.len(), done.err().as_str()), (Some(255), 100 << 20, "over\n"));
-    let host = world.command("bash").args(["-c", script]).done();
-    assert!(done.out == host.out, "the same number of other bytes");
-    world.assert_clean();
-}
-
 #[test]
 fn every_byte_of_arguments_and_streams() {
     let world = World::new(Who::nth(1));

@@ -70,18 +70,13 @@ fn ended_by(signal: Signal, who: Who) {
     let job = typist.foreground();
     kill(job, signal).expect("kill");
     typist.wait(PROMPT);
-    if signal == Signal::SIGKILL {
-        // Nobody can catch this one, so the parent gives the terminal back, as an interactive bash or zsh would.
-        typist.step("stty sane");
-        until("every process of it is gone", || leaks::processes(&world).is_empty().then_some(()));
-    } else {
-        until("the terminal is as it was", || (typist.settings() == before).then_some(()));
-    }
+    // After the one that nobody can catch, the keeper does it.
+    until("the terminal is as it was", || (typist.settings() == before).then_some(()));
+    until("every process of it is gone", || leaks::processes(&world).is_empty().then_some(()));
     let code = 128 + signal as i32;
     let end = typist.step("echo code=$?");
-    assert!(signal == Signal::SIGKILL || end.contains(&format!("code={code}")), "{signal}: {end}");
+    assert!(end.contains(&format!("code={code}")), "{signal}: {end}");
     // The next run finishes what only a kill can leave.
-    // (What is typed before it has ended goes to it and not to the shell.)
     typist.keys("\"$V\" sh -c 'exit 5'; echo code=$?\n");
     typist.wait("code=5");
     typist.wait(PROMPT);

@@ -1,6 +1,6 @@
 //! What end-to-end tests share: a hermetic world with a real image, programs in it with limits, a terminal, the search for
 //! what a session left behind, and servers to talk to.
-#![allow(dead_code)] // Each test program uses its own part of it.
+#![allow(dead_code, unused_imports)] // Each test program uses its own part of it.
 
 pub(crate) mod api;
 pub(crate) mod canary;
