@@ -295,6 +295,8 @@ fi
 [ -d "${HOME:-}" ] || fail 'there is no home directory' 'try: export HOME=/path/to/your/home'
 case $prefix in /*) ;; *) prefix=$PWD/$prefix ;; esac
 state=$(xdg "${XDG_STATE_HOME-}" .local/state)/vmclaude data=$(xdg "${XDG_DATA_HOME-}" .local/share)/vmclaude
+# Where the program itself keeps them: macOS has one directory for both.
+if [ "$os" = darwin ]; then data=$HOME/Library/Application\ Support/vmclaude state=$data/state; fi
 manifest=$prefix/lib/vmclaude/manifest
 case $prefix$HOME$state in *'
 '*) fail 'there is a newline in the name of a directory' 'try: ./install.sh --prefix DIR' ;; esac

@@ -12,7 +12,7 @@ pub fn refused(registry: Option<&Registry>, args: &[&[u8]]) -> Option<Refusal> {
     let registry = registry.filter(|r| !r.is_empty())?;
     named(args).into_iter().find_map(|dir| {
         // A directory that is not there is Claude's to complain about.
-        let real = std::fs::canonicalize(dir).ok()?;
+        let real = crate::identity::real_path(dir).ok()?;
         match in_tree(registry, &Chain::of(real)) {
             Verdict::Host { .. } => None,
             Verdict::Vm(tree) => Some(Refusal::AddDir { dir: dir.to_path_buf(), root: tree.root }),

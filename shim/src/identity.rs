@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
 /// A directory's identity. Survives renames and reboots; a directory made anew in its place has another one.
@@ -72,6 +72,33 @@ impl Identity {
     }
 }
 
+/// The one path of what `path` names: absolute, links resolved, and spelled as its directories spell it, where a file system
+/// takes other spellings too (case, accents, the other side of a firmlink).
+///
+/// # Errors
+/// When it is not there or cannot be reached.
+pub fn real_path(path: &Path) -> io::Result<PathBuf> {
+    let real = std::fs::canonicalize(path)?;
+    Ok(spelled(&real).unwrap_or(real))
+}
+
+#[cfg(target_os = "macos")]
+fn spelled(path: &Path) -> Option<PathBuf> {
+    use std::ffi::{CStr, OsStr};
+    use std::os::unix::ffi::OsStrExt;
+    let file = File::open(path).ok()?;
+    let mut buf = [0u8; libc::PATH_MAX as usize];
+    // SAFETY: the descriptor is open, and the buffer is as long as the longest path that the call writes.
+    let rc = unsafe { libc::fcntl(file.as_raw_fd(), libc::F_GETPATH, buf.as_mut_ptr()) };
+    let text = CStr::from_bytes_until_nul(&buf).ok().filter(|_| rc == 0)?;
+    Some(PathBuf::from(OsStr::from_bytes(text.to_bytes())))
+}
+
+#[cfg(target_os = "linux")]
+fn spelled(_: &Path) -> Option<PathBuf> {
+    None
+}
+
 /// Nanoseconds since 1970, 0 when unknown.
 pub(crate) fn birth(meta: &std::fs::Metadata) -> u64 {
     let since = meta.created().ok().and_then(|t| t.duration_since(UNIX_EPOCH).ok());
@@ -125,6 +152,19 @@ mod tests {
             ["", "1:2:3", &id.text().to_uppercase(), &id.text().replacen('0', "+", 1), &format!("{} ", id.text())]
         {
             assert_eq!(Identity::parse(bad.as_bytes()), None, "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_path_is_spelled_as_its_directories_spell_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let made = dir.path().canonicalize().unwrap().join("CaSe");
+        std::fs::create_dir(&made).unwrap();
+        std::os::unix::fs::symlink(&made, dir.path().join("link")).unwrap();
+        assert_eq!(real_path(&dir.path().join("link/../CaSe/.")).unwrap(), made);
+        // Only where the file system takes the other spelling at all, as a Mac's usual one does.
+        if let Ok(real) = real_path(&made.with_file_name("case")) {
+            assert_eq!(real, made);
         }
     }
 

@@ -76,7 +76,7 @@ fn answer(host: &Host, state: &Path) -> Exit {
         }
     };
     let here = decide(registry.as_ref(), &Place::here(host.cwd.clone(), None));
-    let named = cwd.and_then(|cwd| std::fs::canonicalize(cwd).ok()).zip(registry.as_ref());
+    let named = cwd.and_then(|cwd| vmclaude_shim::identity::real_path(&cwd).ok()).zip(registry.as_ref());
     let named = named.map(|(cwd, registry)| in_tree(registry, &Chain::of(cwd)));
     for verdict in [Some(here), named].into_iter().flatten() {
         match verdict {

@@ -15,6 +15,7 @@ use std::fs::{File, OpenOptions};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use vmclaude_shim::decide::{Chain, in_tree};
+use vmclaude_shim::identity::real_path;
 use vmclaude_shim::{Identity, Place, Refusal, Registry, Verdict, decide};
 
 /// The directory that a VM shows at `/workspace`.
@@ -98,7 +99,7 @@ pub fn open_root(host: &Host, project: &Project) -> Result<File> {
 pub fn canonical(dir: Option<&Path>, host: &Host) -> Result<PathBuf> {
     let typed = dir.unwrap_or(Path::new("."));
     let from_here = absolute(typed, host)?;
-    let real = std::fs::canonicalize(&from_here)
+    let real = real_path(&from_here)
         .map_err(|e| Failure::refused(format!("cannot enter {}", shown(typed))).because(e).next(ls(&from_here)))?;
     if !real.is_dir() {
         return Err(Failure::refused(format!("{} is not a directory", shown(&real)))
@@ -146,7 +147,7 @@ pub fn shown(path: &Path) -> String {
 
 /// `path` with the links resolved in the part of it that exists.
 pub fn real(path: &Path) -> PathBuf {
-    let found = path.ancestors().find_map(|up| Some((up, std::fs::canonicalize(up).ok()?)));
+    let found = path.ancestors().find_map(|up| Some((up, real_path(up).ok()?)));
     let Some((up, real)) = found else { return path.to_path_buf() };
     match path.strip_prefix(up) {
         Ok(rest) if !rest.as_os_str().is_empty() => real.join(rest),
