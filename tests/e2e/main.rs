@@ -18,5 +18,6 @@ mod signals;
 mod streams;
 #[path = "../support/mod.rs"]
 mod support;
+mod swaps;
 mod terminal;
 mod trust;
