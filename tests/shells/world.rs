@@ -14,8 +14,9 @@ const TOOLS: [&str; 25] = [
     "sleep", "ln", "true", "python3", "sed", "head", "kill", "chmod", "date", "seq",
 ];
 
-/// Other versions of the three, tested where this machine has them (by these names, or in `target/shells`).
-pub(crate) const OTHERS: [&str; 4] = ["bash-3.2", "bash-5.3", "fish-4", "zsh-5.8"];
+/// Other versions of the three, tested where this machine has them (by these names, or in
+/// `target/shells`, where `tests/more-shells` puts them).
+pub(crate) const OTHERS: [&str; 5] = ["bash-3.2", "bash-5.1", "bash-5.3", "fish-4", "zsh-5.8"];
 
 /// The vmclaude that the shim finds: it says what it was given.
 const FAKE_VMCLAUDE: &str = r#"#!/bin/sh
@@ -160,6 +161,13 @@ pub(crate) fn find(tool: &str) -> Option<PathBuf> {
     let built = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/shells");
     let dirs = ["/usr/bin", "/bin", "/usr/local/bin", "/opt/homebrew/bin"];
     dirs.iter().map(Path::new).chain([built.as_path()]).map(|dir| dir.join(tool)).find(|path| path.exists())
+}
+
+/// Why a shell of another version is not here.
+pub(crate) fn why_missing(shell: &str) -> String {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/shells").join(format!("{shell}.why"));
+    let why = std::fs::read_to_string(file).unwrap_or_else(|_| "tests/more-shells did not run".to_owned());
+    why.trim().to_owned()
 }
 
 pub(crate) fn shell_of(name: &str) -> vmclaude::hook::Shell {
