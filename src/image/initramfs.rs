@@ -7,9 +7,10 @@ use crate::error::{Context, Failure, Result};
 use std::collections::BTreeMap;
 use std::path::Path;
 
-/// Loaded at boot, in this order with what they need: the wire, the disks, the share, the root, and the interface that
-/// catches datagrams. Connections are caught by what is part of every kernel.
-const BOOT: [&str; 8] = ["virtio_pci", "virtio_console", "virtio_blk", "erofs", "ext4", "overlay", "virtiofs", "tun"];
+/// Loaded at boot, in this order with what they need: the wire, the disks, the share, the root, the interface that
+/// catches datagrams, and what tells the host which memory is free. Connections are caught by what is part of every kernel.
+const BOOT: [&str; 9] =
+    ["virtio_pci", "virtio_console", "virtio_blk", "erofs", "ext4", "overlay", "virtiofs", "tun", "virtio_balloon"];
 
 /// A cpio archive in the making.
 #[derive(Default)]

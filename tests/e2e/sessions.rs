@@ -283,3 +283,45 @@ fn a_watched_status_changes_by_itself() {
     watching.kill().expect("kill");
     watching.wait().expect("wait");
 }
+/// Takes 400 MiB of memory and 300 MiB of the VM's own disk, tells, and gives both back when it is told.
+const HUNGRY: &str = r#"
+touch ready
+python3 -c '
+import os, time
+held = b"x" * (400 << 20)
+open("/var/tmp/held", "wb").write(held[:300 << 20])
+os.sync()
+open("full", "w").close()
+while not os.path.exists("free"): time.sleep(0.1)
+os.unlink("/var/tmp/held")
+'
+sync
+sleep 600"#;
+
+/// What the scratch disk of the machine takes on the host: it has no name, and QEMU has it open.
+fn scratch(world: &World) -> Option<u64> {
+    let machine = leaks::processes(world).into_iter().find(leaks::Process::is_machine)?;
+    let fds = fs::read_dir(format!("/proc/{}/fd", machine.pid)).ok()?.flatten().map(|e| e.path());
+    let run = world.state().join("run");
+    let mut own = fds.filter(|fd| {
+        fs::read_link(fd).is_ok_and(|to| to.starts_with(&run) && to.to_string_lossy().ends_with("(deleted)"))
+    });
+    Some(std::os::unix::fs::MetadataExt::blocks(&fs::metadata(own.next()?).ok()?) * 512 >> 20)
+}
+
+#[test]
+fn what_the_guest_frees_returns_to_the_host() {
+    let world = World::new(Who::nth(0));
+    let _live = world.start(HUNGRY);
+    let memory = || Some(json(&world)["sessions"][0]["memory"].as_u64()? >> 20);
+    until("it has taken what it wants", || world.path("p/full").exists().then_some(()));
+    let (full, disk) = (memory().expect("memory"), scratch(&world).expect("a scratch disk"));
+    assert!(full > 450 && disk >= 290, "{full} MiB of memory, {disk} MiB of disk");
+    world.write("p/free", "");
+    let (left, kept) = until("both are back", || {
+        let now = (memory()?, scratch(&world)?);
+        (now.0 + 300 < full && now.1 + 200 < disk).then_some(now)
+    });
+    println!("memory: {full} MiB, and {left} MiB after it was freed; disk: {disk} MiB, and {kept} MiB");
+    assert_eq!(session(&world, &["stop"]).code(), Some(0));
+}

@@ -87,8 +87,9 @@ fn find_port() -> io::Result<PathBuf> {
 fn switch_root() -> io::Result<()> {
     let path = Path::new;
     mount_on("/dev/vda", path("/base"), "erofs", MsFlags::MS_RDONLY, "")?;
-    // The disk reads as zeroes where nothing was written, so its inode tables need no zeroing in the background.
-    mount_on("/dev/vdc", path("/scratch"), "ext4", MsFlags::MS_NOATIME, "noinit_itable")?;
+    // The disk reads as zeroes where nothing was written, so its inode tables need no zeroing in the background. What is
+    // removed comes back to the host.
+    mount_on("/dev/vdc", path("/scratch"), "ext4", MsFlags::MS_NOATIME, "noinit_itable,discard")?;
     make_dir(path("/scratch/upper"))?;
     make_dir(path("/scratch/work"))?;
     mount_on("overlay", path("/root"), "overlay", NO, "lowerdir=/base,upperdir=/scratch/upper,workdir=/scratch/work")?;

@@ -162,6 +162,8 @@ fn devices(machine: &Machine, memory: u64, qemu: &mut Program) -> Vec<String> {
         ),
     ]);
     arg(&["-device", "virtio-blk-pci,drive=scratch,werror=report,rerror=report"]);
+    // What the guest frees comes back to the host. (The memory is shared, so QEMU punches holes into its file.)
+    arg(&["-device", "virtio-balloon-pci,free-page-reporting=on"]);
     arg(&["-device", &format!("pcie-root-port,id={PORT},chassis=1,slot=1")]);
     args
 }
