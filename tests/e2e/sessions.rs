@@ -306,7 +306,7 @@ fn scratch(world: &World) -> Option<u64> {
     let mut own = fds.filter(|fd| {
         fs::read_link(fd).is_ok_and(|to| to.starts_with(&run) && to.to_string_lossy().ends_with("(deleted)"))
     });
-    Some(std::os::unix::fs::MetadataExt::blocks(&fs::metadata(own.next()?).ok()?) * 512 >> 20)
+    Some((std::os::unix::fs::MetadataExt::blocks(&fs::metadata(own.next()?).ok()?) * 512) >> 20)
 }
 
 #[test]
