@@ -147,6 +147,8 @@ fn links_lead_somewhere() {
         "docs/status.md",
         "docs/shells.md",
         "docs/project-file.md",
+        "docs/review.md",
+        "docs/threat-model.md",
     ] {
         let text = read(name);
         for link in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {

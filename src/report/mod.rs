@@ -126,7 +126,12 @@ pub fn data(text: &str) -> Result<()> {
 /// # Errors
 /// When that stream cannot be written.
 pub fn help(text: &clap::Error) -> Result<()> {
-    match text.print() {
+    // What somebody typed is in an error, and somebody may have been made to type it.
+    let printed = match text.use_stderr() {
+        true => std::io::stderr().write_all(clean_lines(&text.render().to_string()).as_bytes()),
+        false => text.print(),
+    };
+    match printed {
         Err(e) if e.kind() != std::io::ErrorKind::BrokenPipe => Err(Failure::new("cannot print the help").because(e)),
         _ => Ok(()),
     }
