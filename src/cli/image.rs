@@ -6,13 +6,16 @@ use crate::exit::Exit;
 use crate::host::Host;
 use crate::image::{self, Image, store};
 use crate::report;
-use crate::settings::Settings;
+use crate::settings::{Engine, Settings};
 
 /// Builds, lists or removes images.
 ///
 /// # Errors
 /// The builder's and the store's.
 pub(super) fn run(host: &Host, verb: &ImageVerb, settings: &Settings) -> Result<Exit> {
+    if settings.engine == Engine::Apple {
+        return apple(host, verb, settings);
+    }
     match verb {
         ImageVerb::Build(b) => {
             let request = image::Request { claude: b.claude.as_deref(), fresh: b.fresh, packages: &settings.packages };
@@ -25,6 +28,35 @@ pub(super) fn run(host: &Host, verb: &ImageVerb, settings: &Settings) -> Result<
         }
         ImageVerb::List(output) => list(host, output.json)?,
         ImageVerb::Rm(rm) => remove(host, rm)?,
+    }
+    Ok(Exit::OK)
+}
+
+/// The one image of Apple's `container`.
+fn apple(host: &Host, verb: &ImageVerb, settings: &Settings) -> Result<Exit> {
+    let asked = crate::run::apple::asked(host, settings)?;
+    match verb {
+        ImageVerb::Build(b) => {
+            let (claude, fresh) = (b.claude.as_deref(), b.fresh);
+            let request = image::apple::Request { claude, fresh, packages: &settings.packages };
+            if host.tty[2] {
+                report::note("Apple's container builds the image; this takes some minutes");
+            }
+            let known = image::apple::make(host, &asked, request, &|| crate::run::apple::may_fetch(host))?;
+            report::note(&format!("the current image is {}: Claude Code {}", known.reference, known.claude));
+        }
+        ImageVerb::List(output) => {
+            let known: Vec<_> = image::apple::Known::read(&host.dirs).into_iter().collect();
+            let text = match output.json {
+                true => serde_json::to_string_pretty(&known).what(|| "cannot print the images")? + "\n",
+                false => known
+                    .iter()
+                    .map(|k| format!("* {}: Claude Code {}, {}\n", k.reference, k.claude, k.digest))
+                    .collect(),
+            };
+            report::data(&text)?;
+        }
+        ImageVerb::Rm(_) => image::apple::remove(host, &asked)?,
     }
     Ok(Exit::OK)
 }

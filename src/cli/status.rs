@@ -3,16 +3,19 @@
 mod shell;
 
 use crate::cli::args::{Output, Status as StatusArgs};
+use crate::engine::apple::version;
 use crate::engine::qemu::Accel;
 use crate::enrollment::{self, shown, trust, verdict};
 use crate::error::{Failure, Result};
 use crate::exit::Exit;
 use crate::host::Host;
+use crate::image::apple::Known;
 use crate::plan::Limits;
 use crate::plan::mounts::WORKSPACE;
 use crate::plan::state::Home;
 use crate::report;
 use crate::report::status::{self, Claude, Engine, Image, Network, Problem, Runs, Status, Tree};
+use crate::session::apple::service;
 use crate::session::{ask, denied, record, trial};
 use crate::settings::{self, Settings};
 use crate::state;
@@ -80,7 +83,10 @@ fn collect(host: &Host, now: u64, known: Option<&Engine>) -> Status {
     let version = known.and_then(|engine| engine.version.clone());
     let (engine, accel) = engine(host, settings.as_ref(), version, &mut problems);
     review(host, &mut problems);
-    let image = image(host, now, claude.host.as_deref(), &mut problems);
+    let image = match settings.as_ref().map(|s| s.engine) {
+        Some(settings::Engine::Apple) => apple_image(host, now, &mut problems),
+        _ => image(host, now, claude.host.as_deref(), &mut problems),
+    };
     let runs = host.dirs.runs();
     let (alive, dead) = record::survey(&runs);
     let sessions = alive.into_iter().map(|facts| record::see(&runs, facts)).collect();
@@ -189,6 +195,13 @@ fn engine(
     problems: &mut Vec<Problem>,
 ) -> (Engine, Option<Accel>) {
     let mut engine = Engine { program: None, version: None, acceleration: "unknown", why: String::new() };
+    if let Some(settings) = settings.filter(|s| s.engine == settings::Engine::Apple) {
+        if let Err(failure) = apple(host, settings, &mut engine, problems) {
+            engine.why.clone_from(&failure.what);
+            problems.push(problem(failure));
+        }
+        return (engine, None);
+    }
     let qemu = match settings.map(|settings| crate::run::qemu::program(host, settings)) {
         Some(Ok(qemu)) => qemu,
         Some(Err(failure)) => {
@@ -215,6 +228,36 @@ fn engine(
         problems.push(Problem { what, because: vec![choice.why], next: choice.next });
     }
     (engine, Some(choice.accel))
+}
+
+/// Apple's `container`: its version, and whether its service runs. Nothing is started.
+fn apple(host: &Host, settings: &Settings, engine: &mut Engine, problems: &mut Vec<Problem>) -> Result<()> {
+    let asked = crate::run::apple::asked(host, settings)?;
+    engine.program = Some(asked.program.clone());
+    let versions = service::versions(&asked)?;
+    engine.version = Some(format!("container {}", versions.client));
+    if let Some(warning) = version::judge(versions.client, versions.server)? {
+        problems.push(problem(warning));
+    }
+    engine.acceleration = "hardware";
+    engine.why = match service::is_running(&asked)? {
+        true => "Apple's service runs".to_owned(),
+        false => "Apple's service does not run; the first run starts it".to_owned(),
+    };
+    Ok(())
+}
+
+fn apple_image(host: &Host, now: u64, problems: &mut Vec<Problem>) -> Option<Image> {
+    match Known::read(&host.dirs) {
+        Ok(known) => {
+            let (age, kernel) = (now.saturating_sub(known.created), "Apple's".to_owned());
+            Some(Image { id: known.reference, created: known.created, age, claude: known.claude, kernel })
+        }
+        Err(failure) => {
+            problems.push(problem(failure));
+            None
+        }
+    }
 }
 
 fn image(host: &Host, now: u64, claude: Option<&Path>, problems: &mut Vec<Problem>) -> Option<Image> {

@@ -76,7 +76,7 @@ pub struct Engine {
     pub program: Option<PathBuf>,
     /// What it says of its version.
     pub version: Option<String>,
-    /// `kvm`, `tcg`, or `unknown` before the first run since the host booted.
+    /// `kvm`, `tcg`, `hardware` with Apple's container, or `unknown` before the first run since the host booted.
     pub acceleration: &'static str,
     /// Why.
     pub why: String,

@@ -3,6 +3,7 @@
 pub use crate::engine::apple::Container;
 use crate::engine::apple::version::SOUND;
 use crate::engine::apple::{self, calls};
+use crate::enrollment::programs;
 use crate::error::{Failure, Result};
 use crate::files;
 use crate::host::Host;
@@ -51,7 +52,9 @@ pub(super) fn ready(host: &Host, settings: &Settings, dry_run: bool) -> Result<C
 /// # Errors
 /// When it is not installed.
 pub fn asked(host: &Host, settings: &Settings) -> Result<Asked> {
-    Ok(Asked { program: program(settings)?, env: calls::environment(&host.env) })
+    let program = program(settings)?;
+    programs::check(&program, host)?;
+    Ok(Asked { program, env: calls::environment(&host.env) })
 }
 
 /// What is needed to find containers of ours, with whatever version.
@@ -82,7 +85,10 @@ fn program(settings: &Settings) -> Result<PathBuf> {
 }
 
 /// Asks whether Apple's kernel may be fetched. Where nobody can be asked, it may not.
-fn may_fetch(host: &Host) -> Result<bool> {
+///
+/// # Errors
+/// When the terminal cannot be read.
+pub fn may_fetch(host: &Host) -> Result<bool> {
     if !(host.tty[0] && host.tty[2]) {
         return Ok(false);
     }

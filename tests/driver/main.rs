@@ -174,7 +174,7 @@ proptest! {
         };
         let all = [
             calls::version(), calls::status(), calls::start(), calls::start_with_kernel(), calls::list(),
-            calls::image("vmclaude:0001"), calls::delete(&name), calls::build(&build),
+            calls::image("vmclaude:0001"), calls::remove_image("vmclaude:0001"), calls::delete(&name), calls::build(&build),
         ];
         for call in all {
             let parsed = parse(&call.args).map_err(proptest::test_runner::TestCaseError::fail)?;

@@ -23,7 +23,7 @@ fn a_prompt_that_runs_a_tool_and_writes_a_file() {
     let world = World::new(who);
     let api = Api::new(&world.root);
     world.configure(&format!("[network]\nallow_hosts = ['{}']\n", api.addr));
-    let prompt = "RUN:pwd; id -u; uname -n; echo written > by-claude; stat -c %a by-claude";
+    let prompt = "RUN:pwd; id -u; uname -n | cut -c1-8; echo written > by-claude; stat -c %a by-claude";
     let mut command = world.vmclaude(&["-p", prompt, "--allowedTools", "Bash"]);
     command.env("ANTHROPIC_API_KEY", KEY).env("ANTHROPIC_BASE_URL", format!("http://{}", api.addr));
     command.env("CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC", "1").env("CLAUDE_CODE_MAX_RETRIES", "0");

@@ -62,6 +62,7 @@ pub(crate) fn find(world: &World) -> Vec<String> {
     let run = world.state().join("run");
     left.extend(fs::read_dir(run).into_iter().flatten().flatten().map(|e| format!("file {}", e.path().display())));
     sockets(&world.root, &mut left);
+    left.extend(super::apple::containers(world).iter().map(|name| format!("container {name}")));
     left
 }
 

@@ -3,6 +3,7 @@
 #![allow(dead_code, unused_imports)] // Each test program uses its own part of it.
 
 pub(crate) mod api;
+pub(crate) mod apple;
 pub(crate) mod canary;
 pub(crate) mod cases;
 pub(crate) mod image;
@@ -16,7 +17,8 @@ pub(crate) mod world;
 pub(crate) use cases::Case;
 pub(crate) use program::{Done, Limited};
 pub(crate) use wait::until;
-pub(crate) use world::{Who, World};
+#[allow(unused_imports)] // as above
+pub(crate) use world::{Engine, Who, World};
 
 /// Whether everything is tested, however long it takes (`tests/run --full`).
 #[allow(clippy::disallowed_methods)] // Host is for the program; this is a switch of the tests

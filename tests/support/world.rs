@@ -1,7 +1,7 @@
 //! A hermetic world: a home, a project, a host claude, an installed vmclaude, an image, and nothing else of this machine.
 
 use super::program::{Done, Limited, Live};
-use super::{image, leaks};
+use super::{apple, image, leaks};
 use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown, symlink};
@@ -49,27 +49,60 @@ impl Who {
     }
 }
 
+/// What carries the VMs of a world's user.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Engine {
+    /// QEMU.
+    Qemu,
+    /// The driver for Apple's `container`, and the double in its place.
+    Apple,
+}
+
+impl Engine {
+    /// The one that this run of the tests is about: `VMCLAUDE_TEST_ENGINE=apple` or QEMU.
+    #[allow(clippy::disallowed_methods)] // Host is for the program
+    pub(crate) fn of_this_run() -> Engine {
+        match std::env::var_os("VMCLAUDE_TEST_ENGINE").is_some_and(|name| name == "apple") {
+            true => Engine::Apple,
+            false => Engine::Qemu,
+        }
+    }
+}
+
 /// See the module. Its name has a space, a quote and a comma, so that whatever is not quoted is found out.
 pub(crate) struct World {
     pub(crate) root: PathBuf,
     pub(crate) who: Who,
+    pub(crate) engine: Engine,
     _dir: tempfile::TempDir,
 }
 
 impl World {
     /// A world with everything, the image included.
     pub(crate) fn new(who: Who) -> World {
-        let world = World::bare(who);
+        World::with(who, Engine::of_this_run())
+    }
+
+    /// A world with everything, for this engine.
+    pub(crate) fn with(who: Who, engine: Engine) -> World {
+        let world = World::bare_with(who, engine);
         image::lend(&world.path("home/.local/share"));
+        if engine == Engine::Apple {
+            apple::install_image(&world);
+        }
         world.give("home");
         world
     }
 
     /// A world without an image: nothing can boot.
     pub(crate) fn bare(who: Who) -> World {
+        World::bare_with(who, Engine::of_this_run())
+    }
+
+    fn bare_with(who: Who, engine: Engine) -> World {
         let dir = tempfile::Builder::new().prefix("vm e2e's,").tempdir().expect("tempdir");
         let root = dir.path().canonicalize().expect("real");
-        let world = World { root, who, _dir: dir };
+        let world = World { root, who, engine, _dir: dir };
         fs::set_permissions(&world.root, PermissionsExt::from_mode(0o755)).expect("chmod");
         for dir in ["home", "p/sub", "out", "bin", "opt/bin", "opt/lib/vmclaude"] {
             fs::create_dir_all(world.path(dir)).expect("mkdir");
@@ -80,6 +113,10 @@ impl World {
             let from = image::target().join("lib/vmclaude").join(helper);
             fs::copy(&from, world.path("opt/lib/vmclaude").join(helper))
                 .unwrap_or_else(|e| panic!("{}: {e} (tests/run builds it)", from.display()));
+        }
+        if engine == Engine::Apple {
+            apple::install(&world);
+            world.configure("");
         }
         let fake = format!("#!/bin/sh\necho '{HOST_MARK}'\nfor a; do printf '[%s]' \"$a\"; done\nexit 42\n");
         world.program("bin/claude", &fake);
@@ -132,9 +169,13 @@ impl World {
         }
     }
 
-    /// Adds to `config.toml`.
+    /// Writes `config.toml`; what makes the engine this world's stays.
     pub(crate) fn configure(&self, text: &str) {
-        self.write("home/.config/vmclaude/config.toml", text);
+        let engine = match self.engine {
+            Engine::Qemu => String::new(),
+            Engine::Apple => apple::configuration(self),
+        };
+        self.write("home/.config/vmclaude/config.toml", engine + text);
     }
 
     /// A program as this world's user, in the project, with a small environment.
@@ -196,6 +237,10 @@ impl World {
     /// Nothing of a session is left: no process, mount, socket, or file of a run.
     #[track_caller]
     pub(crate) fn assert_clean(&self) {
+        if self.engine == Engine::Apple {
+            // The service removes a container after its client has ended.
+            apple::settle(self);
+        }
         let left = leaks::find(self);
         assert!(left.is_empty(), "left behind:\n{}", left.join("\n"));
     }

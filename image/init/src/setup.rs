@@ -34,7 +34,10 @@ pub(crate) fn prepare(place: Place) -> io::Result<()> {
         nix::unistd::sethostname("vmclaude")?;
     }
     write("/etc/hostname", "vmclaude\n")?;
-    write("/etc/hosts", "127.0.0.1 localhost vmclaude\n::1 localhost\n")?;
+    // Or every `sudo` would wait for an answer to the question who that is.
+    let name = nix::unistd::gethostname()?.to_string_lossy().into_owned();
+    let also = if name == "vmclaude" { String::new() } else { format!(" {name}") };
+    write("/etc/hosts", &format!("127.0.0.1 localhost vmclaude{also}\n::1 localhost\n"))?;
     make_dir(Path::new(WORKSPACE))?;
     add_user(USUAL)
 }

@@ -57,6 +57,11 @@ pub fn image(reference: &str) -> Call {
     call(&["image", "inspect", "--", reference], QUESTION)
 }
 
+/// Removes an image of ours.
+pub fn remove_image(reference: &str) -> Call {
+    call(&["image", "delete", "--", reference], QUESTION)
+}
+
 /// Every container of this user's, to find ours by their labels.
 pub fn list() -> Call {
     call(&["list", "--all", "--format", "json"], QUESTION)

@@ -4,6 +4,7 @@
 //! The client is no more than a messenger: killed, it leaves the virtual machine running. So the supervisor ends by itself
 //! when its wire or its stdin does, and whoever finds a container without a session removes it.
 
+pub mod build;
 mod call;
 mod ending;
 mod place;

@@ -48,6 +48,18 @@ pub fn ready(asked: &Asked, image: &str, arch: &str, may_fetch: &dyn Fn() -> Res
     }
 }
 
+/// The service runs when this returns, in a version that will do.
+///
+/// # Errors
+/// When it does not start, or is too old.
+pub fn running(asked: &Asked, may_fetch: &dyn Fn() -> Result<bool>) -> Result<()> {
+    judge(&asked.ask(&calls::version()))?;
+    match is_running(asked)? {
+        true => Ok(()),
+        false => start(asked, may_fetch),
+    }
+}
+
 fn no_image(image: &str) -> Failure {
     Failure::new("there is no image to run").because(format!("container has no {image}")).next("vmclaude image build")
 }

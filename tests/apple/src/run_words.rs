@@ -32,6 +32,7 @@ pub(crate) struct Container {
     pub(crate) cap_add: Vec<String>,
     pub(crate) cap_drop: Vec<String>,
     pub(crate) read_only_paths: Vec<String>,
+    pub(crate) tmpfs: Vec<String>,
 }
 
 /// An error: its code in the message, and the message.
@@ -82,6 +83,7 @@ pub(crate) fn container(spec: &Spec, words: &Parsed, kind: &dyn Fn(&Path) -> Opt
     }
     made.cap_add = capabilities(spec, &words.values("cap-add"))?;
     made.cap_drop = capabilities(spec, &words.values("cap-drop"))?;
+    made.tmpfs = words.values("tmpfs").into_iter().map(str::to_owned).collect();
     for path in words.values("read-only-path") {
         if !path.starts_with('/') {
             return bad(format!("{path} is not absolute"));
