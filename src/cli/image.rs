@@ -47,14 +47,11 @@ fn apple(host: &Host, verb: &ImageVerb, settings: &Settings) -> Result<Exit> {
         }
         ImageVerb::List(output) => {
             let known: Vec<_> = image::apple::Known::read(&host.dirs).into_iter().collect();
-            let text = match output.json {
-                true => serde_json::to_string_pretty(&known).what(|| "cannot print the images")? + "\n",
-                false => known
-                    .iter()
-                    .map(|k| format!("* {}: Claude Code {}, {}\n", k.reference, k.claude, k.digest))
-                    .collect(),
-            };
-            report::data(&text)?;
+            if output.json {
+                return report::json(&known).map(|()| Exit::OK);
+            }
+            let line = |k: &image::apple::Known| format!("* {}: Claude Code {}, {}\n", k.reference, k.claude, k.digest);
+            report::text(&known.iter().map(line).collect::<String>())?;
         }
         ImageVerb::Rm(_) => image::apple::remove(host, &asked)?,
     }
