@@ -24,7 +24,7 @@ use crate::tripwire::{Trees, Watch, walk};
 use std::ffi::OsString;
 use std::fs::File;
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// What lets the guest's user become its root.
 const SUDO: &[u8] = b"claude ALL=(ALL:ALL) NOPASSWD: ALL\n";
@@ -72,7 +72,7 @@ pub fn command(host: &Host, flags: &RunFlags, argv: Vec<OsString>) -> Result<Exi
     let notes = Notes::default();
     let (watch, ready) = watch(host, &plan, root)?;
     let outcome = session::run(host, &plan, &launch, denials.clone(), &notes, ready);
-    let changed = watch.finish();
+    let changed = watch.finish(&engine.only_checked(&plan));
     profile::mark("the project was looked at again");
     if outcome.is_ok() {
         engine.after(host, &plan, &launch);
@@ -80,7 +80,8 @@ pub fn command(host: &Host, flags: &RunFlags, argv: Vec<OsString>) -> Result<Exi
     report::notes(&notes.all(), host.tty[2]);
     match changed {
         Err(failure) => report::failure(&failure),
-        Ok(found) if host.tty[2] => {
+        Ok(found) if host.tty[2] || !found.put_back.is_empty() => {
+            found.put_back.iter().for_each(|(change, failed)| report::put_back(&change.path, failed.as_ref()));
             changes::after_run(&found.changes, found.skipped.as_deref()).iter().for_each(|line| report::note(line));
         }
         Ok(_) => {}
@@ -200,6 +201,16 @@ impl Engine {
         match self {
             Engine::Qemu(machine) => qemu::launch(host, settings, plan, machine).map(Launch::Qemu),
             Engine::Apple(container) => Ok(Launch::Apple(container.clone())),
+        }
+    }
+
+    /// Protected paths of the project that this engine cannot keep a guest's root from changing: they are looked at
+    /// afterwards. QEMU's share server refuses the change itself.
+    fn only_checked(&self, plan: &Plan) -> Vec<PathBuf> {
+        let project = plan.mounts.first().map_or("", |m| &m.tag);
+        match self {
+            Engine::Qemu(_) => Vec::new(),
+            Engine::Apple(_) => plan.protected.iter().filter(|p| p.tag == project).map(|p| p.path.clone()).collect(),
         }
     }
 

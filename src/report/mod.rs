@@ -109,6 +109,14 @@ pub fn anew(text: &str, screen: bool) -> Result<bool> {
     }
 }
 
+/// A protected file that a VM changed although it must not, on stderr.
+pub fn put_back(path: &str, failed: Option<&Failure>) {
+    match failed {
+        None => note(&format!("{path} is protected, and the VM changed it: put back as it was (vmclaude review)")),
+        Some(why) => note(&format!("{path} is protected, the VM changed it, and it cannot be put back: {}", why.what)),
+    }
+}
+
 /// Data on stdout for programs, as it is.
 ///
 /// # Errors

@@ -45,6 +45,8 @@ pub struct Outcome {
     pub changes: Vec<Change>,
     /// What was not looked at.
     pub skipped: Option<String>,
+    /// Those that were put back at once, and those of them that could not be, with the reason.
+    pub put_back: Vec<(Change, Option<Failure>)>,
 }
 
 impl Watch {
@@ -70,19 +72,38 @@ impl Watch {
         Ok((Watch { store, trees, first }, ready))
     }
 
-    /// Looks again, after the session.
+    /// Looks again, after the session. What lies at or below one of the `protected` paths of the project is put back: where
+    /// the engine cannot keep the guest from changing it, this is the check.
     ///
     /// # Errors
     /// When the first walk failed, or what was found cannot be kept.
-    pub fn finish(self) -> Result<Outcome> {
-        let first = self.first.join().map_err(|_| Failure::new("cannot look at the project's files"))?;
+    pub fn finish(self, protected: &[PathBuf]) -> Result<Outcome> {
+        let Watch { store, trees, first } = self;
+        let first = first.join().map_err(|_| Failure::new("cannot look at the project's files"))?;
         let (before, begun) = first?;
-        let after = look_from(&self.trees, &self.store, &before);
+        let mut after = look_from(&trees, &store, &before);
+        let put_back = put_back(&store, &trees.project.0, changes(&before, &after), protected);
+        if !put_back.is_empty() {
+            after = look_from(&trees, &store, &before);
+        }
         let changes = changes(&before, &after);
         let skipped = before.project.skipped.clone().or(after.project.skipped.clone());
-        self.store.finish(self.trees.paths(), changes.clone(), &after, Some(begun))?;
-        Ok(Outcome { changes, skipped })
+        store.finish(trees.paths(), changes.clone(), &after, Some(begun))?;
+        Ok(Outcome { changes, skipped, put_back })
     }
+}
+
+fn put_back(store: &Store, root: &File, changes: Vec<Change>, protected: &[PathBuf]) -> Vec<(Change, Option<Failure>)> {
+    let lies_in = |change: &Change| {
+        let path = names::bytes(&change.path).unwrap_or_default();
+        let path = Path::new(std::ffi::OsStr::from_bytes(&path));
+        change.side == Side::Project && protected.iter().any(|p| path.starts_with(p))
+    };
+    let restored = |change: Change| {
+        let failed = restore(store, root, &change).err();
+        (change, failed)
+    };
+    changes.into_iter().filter(lies_in).map(restored).collect()
 }
 
 impl Trees {

@@ -71,6 +71,25 @@ fn the_wire_may_be_the_containers_stdin_and_stdout() {
     world.assert_clean();
 }
 
+/// What the guest's root could undo in the guest is looked at afterwards, and put back.
+#[test]
+fn what_is_protected_is_checked_and_put_back() {
+    let world = world();
+    let git = world.command("git").args(["init", "-q"]).done();
+    assert_eq!(git.code(), Some(0), "{git:?}");
+    world.write("p/.git/hooks/pre-commit", "#!/bin/sh\necho mine\n");
+    let script = "echo evil > .git/hooks/pre-commit; mv .git aside && cp -R aside .git && rm -rf aside
+        echo evil > .git/hooks/pre-commit; echo evil > .git/hooks/post-commit; echo fine > code";
+    let done = world.vm(&["bash", "-c", script]).done();
+    assert_eq!(done.code(), Some(0), "{done:?}");
+    let text = |name: &str| std::fs::read_to_string(world.path(name)).unwrap_or_default();
+    assert_eq!(text("p/.git/hooks/pre-commit"), "#!/bin/sh\necho mine\n", "{done:?}");
+    assert!(!world.path("p/.git/hooks/post-commit").exists(), "{done:?}");
+    assert_eq!(text("p/code"), "fine\n");
+    assert_eq!(done.err().matches("put back as it was").count(), 2, "{done:?}");
+    world.assert_clean();
+}
+
 /// Neither a socket nor an argument could hold this path.
 #[test]
 fn a_state_directory_that_is_too_long_or_has_a_colon_works() {
