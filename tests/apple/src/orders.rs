@@ -1,7 +1,7 @@
 //! `list`, `inspect`, `delete`, `kill`, `stop`.
 
 use crate::cli::Parsed;
-use crate::state::State;
+use crate::state::{State, lock};
 use crate::{fail, print, say, service};
 use nix::sys::signal::{Signal, kill as send};
 use nix::unistd::Pid;
@@ -72,8 +72,11 @@ fn delete_one(state: &State, name: &str, force: bool) -> Result<(), (&'static st
         return Err(missing());
     }
     let entity = state.entity(name).ok_or_else(missing)?;
+    // One that boots has a helper, and whoever deletes it waits for that.
+    let dir = state.container(name);
+    let boots = dir.exists() && lock(&dir).is_err();
     match entity.state.as_str() {
-        "stopped" => fs::remove_dir_all(state.container(name)).map_err(|_| missing()),
+        "stopped" if !boots => fs::remove_dir_all(state.container(name)).map_err(|_| missing()),
         // Not even by force.
         "stopping" => Err(("invalidState", format!("container {name} is stopping and can not be deleted"))),
         _ if !force => Err(("invalidState", format!("container {name} is running and can not be deleted"))),
@@ -95,7 +98,8 @@ fn signal(state: &State, name: &str, signal: Signal) -> Result<(), (&'static str
 
 fn wait_gone(state: &State, name: &str) {
     let end = Instant::now() + Duration::from_secs(15);
-    let lives = || state.names().iter().any(|n| n == name) && state.entity(name).is_none_or(|e| e.state != "stopped");
+    let dir = state.container(name);
+    let lives = || dir.exists() && lock(&dir).is_err();
     while lives() && Instant::now() < end {
         std::thread::sleep(Duration::from_millis(10));
     }
