@@ -96,7 +96,7 @@ fn plan(memory: u64, shared: &[(String, PathBuf, bool)]) -> Plan {
         setup: Setup::default(),
         ports: Vec::new(),
         protected: Vec::new(),
-        clipboard: crate::screen::Clipboard::Deny,
+        clipboard: vmclaude::screen::Clipboard::Deny,
     }
 }
 
