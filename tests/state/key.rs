@@ -1,7 +1,7 @@
 //! `auth = "host"`: the key is used by the guest and never in it. And the ssh agent, for whom it was opened.
 
 use crate::support::api::Api;
-use crate::support::{Limited, Who, World};
+use crate::support::{Limited, Who, World, full};
 use std::io::{Read, Write};
 use std::os::unix::net::UnixListener;
 
@@ -45,14 +45,17 @@ fn run(world: &World, api: &Api, script: &str) -> String {
 #[test]
 fn a_key_that_the_host_holds_works_and_is_nowhere_in_the_guest() {
     let (world, api) = world("host");
-    let out = run(&world, &api, &format!("{SEARCH}\n{ATTACK}\nclaude -p 'say hi'; {SEARCH}"));
+    let out = run(&world, &api, &format!("{SEARCH}\n{ATTACK}\n{SEARCH}"));
     assert!(!out.contains("found"), "{out}");
-    assert!(out.contains("hi from fake"), "without any network: {out}");
     assert!(out.contains("200 403 403 403 403 000") && !out.contains("login"), "{out}");
     let seen = api.requests();
     assert!(!seen.contains("files") && !seen.contains("attackers") && !seen.contains("held-by-vmclaude"), "{seen}");
     let messages = api.messages();
-    assert!(messages.len() >= 2 && messages.iter().all(|request| request.contains(KEY)), "{messages:?}");
+    assert!(!messages.is_empty() && messages.iter().all(|request| request.contains(KEY)), "{messages:?}");
+    if full() {
+        let out = run(&world, &api, &format!("claude -p 'say hi'; {SEARCH}"));
+        assert!(out.contains("hi from fake") && !out.contains("found"), "without any network: {out}");
+    }
     // Nothing to hold: said before anything starts.
     let done = world.vmclaude(&["-p", "hi"]).done();
     done.assert_failure(64, &["no key to hold", "ANTHROPIC_API_KEY"]);
