@@ -10,6 +10,7 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
 use vmclaude::engine::launch::{FIRST_FD, Program, Source};
 use vmclaude::engine::qemu::{self, Accel, Files, Life, Machine as Qemu, SHARE_SOCKET};
 use vmclaude::engine::share;
@@ -27,8 +28,13 @@ pub(crate) struct Machine {
 impl Drop for Machine {
     fn drop(&mut self) {
         let _ = self.qemu.kill().and_then(|()| self.qemu.wait());
+        // It ends when its machine has hung up; one that nobody ever called waits for ever.
         if let Some(share) = &mut self.share {
-            let _ = share.wait();
+            let end = Instant::now() + Duration::from_secs(1);
+            while matches!(share.try_wait(), Ok(None)) && Instant::now() < end {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            let _ = share.kill().and_then(|()| share.wait());
         }
     }
 }
