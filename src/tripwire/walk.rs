@@ -236,7 +236,9 @@ impl Walk<'_> {
     }
 
     fn insert(&mut self, kind: &str, stat: &FileStat, why: String, sha: Option<String>) {
-        let entry = Entry { why, kind: kind.to_owned(), mode: stat.st_mode & 0o7777, sha, stamp: stamp(stat) };
+        #[allow(clippy::useless_conversion)] // macOS has 16 bits for it
+        let mode = u32::from(stat.st_mode) & 0o7777;
+        let entry = Entry { why, kind: kind.to_owned(), mode, sha, stamp: stamp(stat) };
         self.found.tree.insert(names::text(&self.path), entry);
     }
 }
