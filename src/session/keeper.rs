@@ -133,7 +133,9 @@ mod tests {
         let mut other = modes.clone();
         cfmakeraw(&mut other);
         other.control_chars.fill(9);
-        assert_ne!(other, modes);
-        assert_eq!(decode(&encode(true, &modes), other), modes);
+        // The type also compares a form of its own, which it renews only when it is used.
+        let all = |t: &Termios| (t.input_flags, t.output_flags, t.control_flags, t.local_flags, t.control_chars);
+        assert_ne!(all(&other), all(&modes));
+        assert_eq!(all(&decode(&encode(true, &modes), other)), all(&modes));
     }
 }
