@@ -37,6 +37,7 @@ struct File {
     ports: Ports,
     env: Env,
     protect: Protect,
+    watch: Watch,
 }
 
 /// What the user says of one project, by its path.
@@ -116,6 +117,19 @@ impl Engine {
     const OWN: Engine = if cfg!(target_os = "macos") { Engine::Apple } else { Engine::Qemu };
 }
 
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Watch {
+    enabled: bool,
+    ignore: Vec<String>,
+}
+
+impl Default for Watch {
+    fn default() -> Watch {
+        Watch { enabled: true, ignore: Vec::new() }
+    }
+}
+
 /// Settings with every default filled in.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
@@ -157,6 +171,8 @@ pub struct Settings {
     pub mounts: Vec<Extra>,
     /// What of a project the guest cannot change.
     pub protect: protect::Protect,
+    /// How the guest hears of changes on the host.
+    pub watch: crate::plan::Watch,
 }
 
 /// Reads the settings of this host and its environment.
@@ -226,6 +242,7 @@ fn resolve(file: File, host: &Host) -> Result<Settings> {
         most_cpus: None,
         mounts: Vec::new(),
         protect: file.protect.understood()?,
+        watch: crate::plan::Watch { enabled: file.watch.enabled, ignore: file.watch.ignore },
     })
 }
 

@@ -76,6 +76,7 @@ fn config(project: &File, shared: &File, listener: RawFd, parent: u32) -> Config
         listener,
         mounts: vec![mount(project, "workspace", true), mount(shared, "shared", false)],
         protected: Vec::new(),
+        events: None,
         guest_uid: 1000,
         guest_gid: 1000,
     }

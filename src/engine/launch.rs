@@ -88,4 +88,6 @@ pub enum Source {
     RunDir,
     /// The socket on which the share server listens for the machine.
     ShareListener,
+    /// The socket on which the share server tells what the guest knows, and is told what the host does.
+    ShareEvents,
 }

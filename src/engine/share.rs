@@ -7,12 +7,16 @@ use std::path::Path;
 /// The hidden verb that becomes the share server.
 pub const VERB: &str = "__share";
 
-/// The share server of `plan`: the listener first, then a directory for each mount, in the plan's order.
+/// The share server of `plan`: the listener first, then a directory for each mount, in the plan's order, then the socket for
+/// events, if there are any.
 pub fn program(exe: &Path, plan: &Plan) -> Option<Program> {
     let mut server = Program { args: vec![VERB.into()], ..Program::new(exe) };
     server.inherit_fd(Source::ShareListener);
     for mount in &plan.mounts {
         server.inherit_fd(Source::Dir(mount.host.clone(), mount.identity));
+    }
+    if plan.watch.enabled {
+        server.inherit_fd(Source::ShareEvents);
     }
     (!plan.mounts.is_empty()).then_some(server)
 }

@@ -113,7 +113,8 @@ pub async fn serve_stream(open: Open, stream: impl AsyncRead + AsyncWrite + Unpi
         Open::Udp(addr, port) => serve_datagrams(stream, SocketAddr::new(addr, port), policy).await,
         Open::Dns(whole) => serve_names(stream, whole, policy).await,
         Open::Agent | Open::Api => serve_of_the_users(&open, stream, &policy).await,
-        Open::Control | Open::Terminal | Open::Stdin | Open::Stdout | Open::Stderr | Open::Forward(_) => {}
+        Open::Control | Open::Terminal | Open::Stdin | Open::Stdout | Open::Stderr => {}
+        Open::Forward(_) | Open::Events => {}
     }
 }
 

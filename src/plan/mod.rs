@@ -34,6 +34,8 @@ pub struct Plan {
     pub mounts: Vec<Mount>,
     /// What of that the guest cannot change, whatever it is there.
     pub protected: Vec<Protected>,
+    /// Whether watchers in the guest hear of changes on the host.
+    pub watch: Watch,
     /// Links in the guest, so that host paths in arguments and messages work: (where, to what).
     pub links: Vec<(PathBuf, PathBuf)>,
     /// The environment of the command. Values are secret: only names are ever printed.
@@ -101,6 +103,7 @@ impl Plan {
             cwd: Path::new(mounts::WORKSPACE).components().chain(place.rest.components()).collect(),
             protected: mounts.first().map_or(Vec::new(), |m| protect::of(&settings.protect, &place.git, &m.tag)),
             mounts,
+            watch: settings.watch.clone(),
             links: mounts::links(&place.root),
             env: env::guest(&host.env, settings, network.mode, &setup),
             user,
@@ -137,6 +140,21 @@ pub struct Identity {
     pub dev: u64,
     /// Inode number.
     pub ino: u64,
+}
+
+/// How the guest hears of changes that the host makes to files that it knows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Watch {
+    /// Whether it does.
+    pub enabled: bool,
+    /// Directories of which it does not, besides those that Git ignores; lines as in a `.gitignore`.
+    pub ignore: Vec<String>,
+}
+
+impl Default for Watch {
+    fn default() -> Watch {
+        Watch { enabled: true, ignore: Vec::new() }
+    }
 }
 
 /// The guest's user; the host's own ids where those are not root's.

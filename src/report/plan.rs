@@ -104,6 +104,7 @@ fn process(out: &mut String, program: &Program) {
             Source::Control => "the control connection".to_owned(),
             Source::RunDir => "the session's directory".to_owned(),
             Source::ShareListener => "the share's socket".to_owned(),
+            Source::ShareEvents => "the socket for what the host changes".to_owned(),
         };
         let _ = writeln!(out, "  {n} is {what}");
     }

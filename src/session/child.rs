@@ -26,6 +26,8 @@ pub(crate) struct Handles<'a> {
     pub(crate) wire: Option<BorrowedFd<'a>>,
     /// The socket on which the share is served.
     pub(crate) share: Option<BorrowedFd<'a>>,
+    /// The far end of the connection for what the host changes.
+    pub(crate) events: Option<BorrowedFd<'a>>,
     /// The far end of the control connection.
     pub(crate) control: Option<BorrowedFd<'a>>,
     /// The machine's memory; without it, new memory is made.
@@ -38,7 +40,7 @@ impl<'a> Handles<'a> {
     /// The session's directory and nothing else.
     pub(crate) fn of(run_dir: &'a Path) -> Handles<'a> {
         let none = None;
-        Handles { run_dir, wire: none, share: none, control: none, memory: none, scratch: none }
+        Handles { run_dir, wire: none, share: none, events: none, control: none, memory: none, scratch: none }
     }
 }
 
@@ -117,6 +119,7 @@ fn place(n: usize, source: &Source, handles: &Handles<'_>) -> Result<OwnedFd> {
     let placed = match source {
         Source::Wire => duplicate(handles.wire.ok_or_else(fail)?, number),
         Source::ShareListener => duplicate(handles.share.ok_or_else(fail)?, number),
+        Source::ShareEvents => duplicate(handles.events.ok_or_else(fail)?, number),
         Source::RunDir => duplicate(open(handles.run_dir)?.as_fd(), number),
         Source::Dir(path, identity) => duplicate(directory(path, *identity)?.as_fd(), number),
         Source::File(path) => duplicate(open(path)?.as_fd(), number),

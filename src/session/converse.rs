@@ -3,6 +3,7 @@
 use super::house::House;
 use super::machine::Machine;
 use super::memory;
+use super::notes::{Note, Notes};
 use super::signals::{self, Event};
 use super::talk::Talk;
 use crate::error::{Context, Failure, Result};
@@ -50,6 +51,7 @@ pub(super) async fn run(
     profile::mark("the guest knows what to run");
     talk.open_streams()?;
     // Behind them: the guest takes the first streams for its command's.
+    repeat_changes(plan, machine, &wire, house.notes());
     house.open_ports(wire.clone(), &plan.ports);
     let mut frames = frames(from_guest);
     let mut killed = 0;
@@ -111,6 +113,27 @@ pub(super) async fn run(
         house.out_of_memory(killed, plan.limits.memory, ended != Ended::Code(0));
     }
     exit_of(ended)
+}
+
+/// Has the guest notice what the host changes, where that is wanted and can be had.
+#[cfg(target_os = "linux")]
+fn repeat_changes(plan: &Plan, machine: &mut Machine, wire: &Wire, notes: Notes) {
+    let Some((server, guest)) = machine.events().and_then(|server| Some((server, wire.open(&Open::Events).ok()?)))
+    else {
+        return;
+    };
+    let say = Box::new(move |what, next| notes.add(Note { what, next, loud: false }));
+    let plan = plan.clone();
+    tokio::spawn(async move {
+        if let Err(e) = crate::watch::run(&plan, server, guest, say).await {
+            tracing::warn!("changes on the host are not told to the guest: {e}");
+        }
+    });
+}
+
+#[cfg(not(target_os = "linux"))]
+fn repeat_changes(_: &Plan, machine: &mut Machine, _: &Wire, _: Notes) {
+    drop(machine.events());
 }
 
 /// Waits for the guest's hello and starts moving the wire's bytes.

@@ -45,6 +45,11 @@ pub(super) struct House {
 }
 
 impl House {
+    /// What a person should hear once it is over.
+    pub(super) fn notes(&self) -> Notes {
+        self.notes.clone()
+    }
+
     /// Keeps house in `dir` for a session whose machine is these processes. The guest has just been told the time.
     pub(super) fn new(dir: &Path, pids: Vec<u32>, ports: Ports, notes: Notes) -> House {
         let mut tick = tokio::time::interval(TICK);

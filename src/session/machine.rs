@@ -6,6 +6,7 @@ use crate::engine::launch::Launch;
 use crate::error::Result;
 use crate::plan::Plan;
 use std::fs::File;
+use std::os::unix::net::UnixStream;
 use std::path::Path;
 use vmclaude_init::wire::mux::Wire;
 
@@ -39,6 +40,15 @@ impl Machine {
     pub(super) fn memory(&self) -> Option<File> {
         match self {
             Machine::Qemu(processes) => processes.memory(),
+            Machine::Apple(_) => None,
+        }
+    }
+
+    /// The connection for what the host changes, where there is one; once.
+    pub(super) fn events(&mut self) -> Option<UnixStream> {
+        match self {
+            Machine::Qemu(processes) => processes.events(),
+            // Its shares are the system's own.
             Machine::Apple(_) => None,
         }
     }

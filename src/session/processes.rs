@@ -27,6 +27,7 @@ pub(super) struct Processes {
     dir: PathBuf,
     /// The machine's.
     memory: File,
+    events: Option<UnixStream>,
 }
 
 /// Where a machine that was just started is reached.
@@ -96,16 +97,16 @@ impl Processes {
         let memory = scratch::memory(plan.limits.memory)?;
         let handles = Handles { wire: Some(far.as_fd()), memory: Some(memory.as_fd()), ..Handles::of(dir) };
         let machine = child::start(&launch.machine, &handles, "machine.log", Stdio::null())?;
-        let share = start_share(plan, launch, listener.as_ref(), dir)?;
-        Ok((Processes { machine, share, dir: dir.to_path_buf(), memory }, Reach { wire, ready: None }))
+        let (share, events) = start_share(plan, launch, listener.as_ref(), dir)?;
+        Ok((Processes { machine, share, events, dir: dir.to_path_buf(), memory }, Reach { wire, ready: None }))
     }
 
     /// Starts everything, the machine as a copy.
     fn copy(plan: &Plan, launch: &Qemu, warm: &Warm, template: Template, dir: &Path) -> Result<(Processes, Reach)> {
         let listener = launch.share.as_ref().map(|_| listen(dir)).transpose()?;
         let Copy { machine, memory, wire, ready } = template::start(warm, template, dir)?;
-        let share = start_share(plan, launch, listener.as_ref(), dir)?;
-        Ok((Processes { machine, share, dir: dir.to_path_buf(), memory }, Reach { wire, ready: Some(ready) }))
+        let (share, events) = start_share(plan, launch, listener.as_ref(), dir)?;
+        Ok((Processes { machine, share, events, dir: dir.to_path_buf(), memory }, Reach { wire, ready: Some(ready) }))
     }
 
     /// Their numbers.
@@ -116,6 +117,11 @@ impl Processes {
     /// The machine's memory.
     pub(super) fn memory(&self) -> Option<File> {
         self.memory.try_clone().ok()
+    }
+
+    /// The connection to the share server for what the host changes; once.
+    pub(super) fn events(&mut self) -> Option<UnixStream> {
+        self.events.take()
     }
 
     /// The process that should not have ended and has.
@@ -159,16 +165,24 @@ fn listen(dir: &Path) -> Result<UnixListener> {
     socket::listen(dir, SHARE_SOCKET)
 }
 
-/// The machine takes longer to start, so this comes behind it.
-fn start_share(plan: &Plan, launch: &Qemu, listener: Option<&UnixListener>, dir: &Path) -> Result<Option<Running>> {
-    let (Some(program), Some(listener)) = (&launch.share, listener) else { return Ok(None) };
+/// The machine takes longer to start, so this comes behind it. With the server comes the socket for what the host changes.
+fn start_share(
+    plan: &Plan,
+    launch: &Qemu,
+    listener: Option<&UnixListener>,
+    dir: &Path,
+) -> Result<(Option<Running>, Option<UnixStream>)> {
+    let (Some(program), Some(listener)) = (&launch.share, listener) else { return Ok((None, None)) };
     let what = || "cannot offer the share";
-    let handles = Handles { share: Some(listener.as_fd()), ..Handles::of(dir) };
+    let (events, far) = UnixStream::pair().what(what)?;
+    let handles = Handles { share: Some(listener.as_fd()), events: Some(far.as_fd()), ..Handles::of(dir) };
     let (read, mut write) = std::io::pipe().what(what)?;
     let server = child::start(program, &handles, "share.log", Stdio::from(read))?;
-    let dirs: Vec<i32> = (FIRST_FD + 1..).take(plan.mounts.len()).collect();
-    let config = crate::share::Config::new(plan, &dirs, FIRST_FD, std::process::id())?;
+    let mut numbers = FIRST_FD + 1..;
+    let dirs: Vec<i32> = numbers.by_ref().take(plan.mounts.len()).collect();
+    let events_there = numbers.next().unwrap_or_default();
+    let config = crate::share::Config::new(plan, &dirs, FIRST_FD, events_there, std::process::id())?;
     // In one piece: a writer to a pipe would be called for every letter.
     write.write_all(&serde_json::to_vec(&config).what(what)?).what(what)?;
-    Ok(Some(server))
+    Ok((Some(server), plan.watch.enabled.then_some(events)))
 }

@@ -17,7 +17,7 @@ impl Config {
     ///
     /// # Errors
     /// Always.
-    pub fn new(_: &Plan, _: &[RawFd], _: RawFd, _: u32) -> Result<Config> {
+    pub fn new(_: &Plan, _: &[RawFd], _: RawFd, _: RawFd, _: u32) -> Result<Config> {
         Err(none())
     }
 }

@@ -43,6 +43,16 @@ impl<F: FileSystem<Inode = u64, Handle = u64>> Guard<F> {
     pub(super) fn new(inner: F, tags: BTreeMap<Vec<u8>, Tag>, places: Places) -> Guard<F> {
         Guard { inner, nodes: Nodes::new(tags, places) }
     }
+
+    /// What is guarded.
+    pub(super) fn inner(&self) -> &F {
+        &self.inner
+    }
+
+    /// The guest is told, by a layer above, that `name` in `parent` is `inode`.
+    pub(super) fn adopt(&self, parent: u64, name: &CStr, inode: u64) {
+        self.nodes.adopt(parent, name, inode);
+    }
 }
 
 // Operations that the trait answers by itself (ENOSYS) and that `PassthroughFs` does not have either are left out:
@@ -84,7 +94,7 @@ impl<F: FileSystem<Inode = u64, Handle = u64>> FileSystem for Guard<F> {
 
     fn getattr(&self, ctx: Context, inode: u64, handle: Option<u64>) -> io::Result<(Attr, Duration)> {
         let (attr, usual) = self.inner.getattr(ctx, inode, handle)?;
-        Ok((attr, self.fresh(inode, usual)))
+        Ok((attr, self.fresh(inode, &attr, usual)))
     }
 
     #[rustfmt::skip]
@@ -96,7 +106,7 @@ impl<F: FileSystem<Inode = u64, Handle = u64>> FileSystem for Guard<F> {
             attr.mode = self.mode_for(ctx, inode, attr.mode)?;
         }
         let (attr, usual) = self.inner.setattr(ctx, inode, attr, handle, valid)?;
-        Ok((attr, self.fresh(inode, usual)))
+        Ok((attr, self.fresh(inode, &attr, usual)))
     }
 
     fn readlink(&self, ctx: Context, inode: u64) -> io::Result<Vec<u8>> {

@@ -21,6 +21,7 @@
 //! and the guest then waits for its files for ever: whoever started both watches both.
 
 mod bounded;
+pub mod events;
 mod guard;
 mod nodes;
 mod places;
@@ -50,6 +51,8 @@ pub struct Config {
     pub mounts: Vec<Mount>,
     /// What of it the guest never changes.
     pub protected: Vec<Protected>,
+    /// The socket over which what the host does is told; `None`: it is not.
+    pub events: Option<RawFd>,
     /// The user id in the guest that stands for the user who runs the server.
     pub guest_uid: u32,
     /// The group id in the guest that stands for that user's group.
@@ -81,11 +84,11 @@ pub struct Protected {
 }
 
 impl Config {
-    /// What the server of this plan is told. `dirs` are the opened directories of `plan.mounts`, in that order.
+    /// What the server of this plan is told; `events` are not used where the plan wants none. `dirs` are the opened directories of `plan.mounts`, in that order.
     ///
     /// # Errors
     /// When a tag is used twice or is not the name of a directory, or the directories are not as many as the mounts.
-    pub fn new(plan: &Plan, dirs: &[RawFd], listener: RawFd, parent: u32) -> Result<Config> {
+    pub fn new(plan: &Plan, dirs: &[RawFd], listener: RawFd, events: RawFd, parent: u32) -> Result<Config> {
         if dirs.len() != plan.mounts.len() {
             return Err(Failure::new("cannot share the project").because(format!(
                 "{} directories were opened for {} mounts",
@@ -106,6 +109,7 @@ impl Config {
             listener,
             mounts: plan.mounts.iter().zip(dirs).map(mount).collect(),
             protected: plan.protected.iter().map(protected).collect(),
+            events: plan.watch.enabled.then_some(events),
             guest_uid: plan.user.uid,
             guest_gid: plan.user.gid,
         };
@@ -152,6 +156,7 @@ mod tests {
             limits: Limits { cpus: None, memory: 1 << 30 },
             network: crate::plan::Network::default(),
             setup: crate::plan::Setup::default(),
+            watch: crate::plan::Watch::default(),
             ports: Vec::new(),
             clipboard: crate::screen::Clipboard::Deny,
         }
@@ -159,9 +164,10 @@ mod tests {
 
     #[test]
     fn the_configuration_follows_the_plan_and_survives_json() {
-        let config = Config::new(&plan(&["work", "ro"]), &[7, 8], 5, 99).expect("good");
+        let config = Config::new(&plan(&["work", "ro"]), &[7, 8], 5, 9, 99).expect("good");
         assert_eq!(config.mounts[1], Mount { dir: 8, tag: "ro".into(), writable: false, coherent: false });
         assert!(config.mounts[0].coherent);
+        assert_eq!(config.events, Some(9));
         assert_eq!(config.protected, [Protected { tag: "work".into(), path: b".git/hooks".to_vec() }]);
         assert_eq!((config.guest_uid, config.guest_gid, config.listener, config.parent), (1500, 1501, 5, 99));
         let json = serde_json::to_string(&config).expect("json");
@@ -172,8 +178,8 @@ mod tests {
     #[test]
     fn tags_that_are_no_names_or_not_different_are_refused() {
         for tags in [&["a", "a"][..], &[""], &["."], &[".."], &["a/b"], &["a\0"]] {
-            assert!(Config::new(&plan(tags), &[3, 4][..tags.len()], 5, 1).is_err(), "{tags:?}");
+            assert!(Config::new(&plan(tags), &[3, 4][..tags.len()], 5, 9, 1).is_err(), "{tags:?}");
         }
-        assert!(Config::new(&plan(&["a"]), &[], 5, 1).is_err());
+        assert!(Config::new(&plan(&["a"]), &[], 5, 9, 1).is_err());
     }
 }

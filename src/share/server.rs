@@ -5,6 +5,7 @@
 //! its parent by SIGKILL, the one signal that the first process of a namespace obeys.
 
 use super::bounded::Bounded;
+use super::events::{self, Ghosts};
 use super::guard::Guard;
 use super::nodes::Tag;
 use super::places::Places;
@@ -148,7 +149,9 @@ fn wait(child: Pid) -> Result<Exit> {
 
 fn work(config: &Config, reach: Reach, files: u64) -> Result<Exit> {
     let proc_self_fd = sandbox::enter(&config.mounts)?;
-    sandbox::close_all_but(&[config.listener, proc_self_fd.as_raw_fd()])?;
+    let events = config.events.into_iter();
+    let keep: Vec<i32> = events.chain([config.listener, proc_self_fd.as_raw_fd()]).collect();
+    sandbox::close_all_but(&keep)?;
     // SAFETY: the descriptor was inherited for this, is open (or the first accept says that it is not), and is ours alone.
     let listener = unsafe { OwnedFd::from_raw_fd(config.listener) };
     sandbox::drop_capabilities(if reach == Reach::Everyone { &ROOTS } else { &[] })?;
@@ -159,7 +162,11 @@ fn work(config: &Config, reach: Reach, files: u64) -> Result<Exit> {
     let root = File::open("/").what(|| "cannot open the share")?;
     let most = usize::try_from(files.min(MOST_FILES) - SPARE_FILES).unwrap_or(usize::MAX);
     let places = Places::new(config.protected.iter().map(|p| (p.tag.as_bytes(), p.path.as_slice())));
-    answer(Guard::new(Bounded::new(inner, root, most), tags, places), UnixListener::from(listener).into())?;
+    let guard = Arc::new(Guard::new(Bounded::new(inner, root, most), tags, places));
+    // SAFETY: as for the listener.
+    let control = config.events.map(|fd| unsafe { File::from_raw_fd(fd) });
+    let events = control.map(|control| events::serve(&guard, control)).transpose().what(|| "cannot tell of events")?;
+    answer(Ghosts::new(guard, events), UnixListener::from(listener).into())?;
     Ok(Exit::OK)
 }
 
@@ -202,7 +209,7 @@ fn ids(host: u32, guest: u32, reach: Reach, groups: bool) -> Vec<IdMap> {
 }
 
 /// Serves one connection, until it is closed.
-fn answer(fs: Guard<Bounded<PassthroughFs>>, mut listener: Listener) -> Result<()> {
+fn answer(fs: Ghosts<PassthroughFs>, mut listener: Listener) -> Result<()> {
     let what = || "cannot serve the share";
     let backend = VhostUserFsBackendBuilder::default().set_thread_pool_size(0).build(fs).what(what)?;
     let memory = GuestMemoryAtomic::new(GuestMemoryMmap::new());

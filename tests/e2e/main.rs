@@ -7,6 +7,7 @@ mod barrier;
 mod claude;
 mod crashes;
 mod dry_run;
+mod events;
 mod exits;
 mod network;
 mod protected;

@@ -14,7 +14,7 @@ use vmclaude::plan::auth::Auth;
 use vmclaude::plan::network::Network;
 use vmclaude::plan::protect::{self, Git, Protect};
 use vmclaude::plan::state::{Home, State, setup};
-use vmclaude::plan::{Identity, Limits, Place, Plan, User, mounts};
+use vmclaude::plan::{Identity, Limits, Place, Plan, User, Watch, mounts};
 use vmclaude::report;
 use vmclaude::screen::Clipboard;
 
@@ -41,6 +41,7 @@ fn plan() -> Plan {
         cwd: "/workspace/sub".into(),
         mounts: [vec![mounts::project(&place)], place.state.mounts(Auth::Guest)].concat(),
         protected: protect::of(&Protect::default(), &place.git, "workspace"),
+        watch: Watch::default(),
         links: mounts::links(Path::new(root)),
         env: [("ANTHROPIC_API_KEY", "a secret"), ("TERM", "xterm")].map(|(k, v)| (k.into(), v.into())).to_vec(),
         user: User { uid: 1001, gid: 100 },

@@ -12,6 +12,7 @@ mod demand;
 mod keys;
 mod memory;
 mod net;
+mod notice;
 mod ports;
 mod power;
 mod proxy;

@@ -1,6 +1,6 @@
 //! Connections that the host makes to programs here: each is a stream that the host opens.
 
-use crate::sys;
+use crate::{notice, sys};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
@@ -18,6 +18,7 @@ pub(crate) async fn serve(wire: Wire) {
     while let Ok((open, stream)) = wire.accept().await {
         match open {
             Open::Forward(port) => drop(tokio::spawn(carry(stream, port))),
+            Open::Events => drop(tokio::spawn(notice::serve(stream))),
             // Dropped, and so reset.
             other => sys::log(&format!("the host opened {other:?}, which is not for the guest")),
         }

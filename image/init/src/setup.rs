@@ -17,6 +17,8 @@ use vmclaude_init::wire::proto::Start;
 
 /// The name under which the host's share is offered.
 const SHARE: &str = "vmclaude";
+/// Where the share's root is mounted.
+pub(crate) const SHARE_DIR: &str = "/run/vmclaude/share";
 /// The guest's user.
 const USER: &str = "claude";
 /// Where the project is.
@@ -103,10 +105,11 @@ fn unmount_shares(start: &Start) {
     for dir in &start.own {
         let _ = umount2(path(dir), MntFlags::MNT_DETACH);
     }
-    for (_, target, _) in start.binds.iter().rev() {
-        if let Err(e) = umount2(path(target), MntFlags::empty()) {
-            crate::sys::log(&format!("cannot unmount {}: {e}", path(target).display()));
-            let _ = umount2(path(target), MntFlags::MNT_DETACH);
+    let root = (!start.binds.is_empty()).then_some(Path::new(SHARE_DIR));
+    for target in start.binds.iter().rev().map(|(_, target, _)| path(target)).chain(root) {
+        if let Err(e) = umount2(target, MntFlags::empty()) {
+            crate::sys::log(&format!("cannot unmount {}: {e}", target.display()));
+            let _ = umount2(target, MntFlags::MNT_DETACH);
         }
     }
 }
@@ -123,13 +126,14 @@ fn bind_shares(start: &Start) -> io::Result<()> {
     if start.binds.is_empty() {
         return Ok(());
     }
-    let share = Path::new("/run/vmclaude/share");
+    let share = Path::new(SHARE_DIR);
     mount_share(share)?;
+    // It stays, for what repeats the host's changes; programs see the binds.
+    std::fs::set_permissions(share.parent().unwrap_or(share), std::fs::Permissions::from_mode(0o700))?;
     for (tag, target, writable) in &start.binds {
         mount_on_bind(&share.join(tag), path(target), *writable)?;
     }
-    // The binds stay; the assembled root need not be seen.
-    umount2(share, MntFlags::MNT_DETACH).map_err(|e| at("cannot hide", share, e))
+    Ok(())
 }
 
 /// In a copy of a saved machine the share is plugged in while we run, and until then its name is an invalid argument: a

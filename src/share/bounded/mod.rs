@@ -8,6 +8,7 @@
 //! There is one worker, so a request is never in the middle of another one. The files of a request are the most recently
 //! used ones, and the limit is larger than a request.
 
+mod known;
 mod requests;
 mod table;
 
@@ -15,12 +16,14 @@ mod table;
 mod tests;
 
 use super::rules::errno;
-use std::ffi::{CStr, CString};
+pub(super) use known::Look;
+use known::look;
+use std::ffi::CStr;
 use std::fs::File;
 use std::io;
-use std::os::fd::AsRawFd;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use table::{Given, Identity, Table};
+pub(super) use table::Identity;
+use table::{Given, Table};
 use virtiofsd::filesystem::{Context, Entry, FileSystem, SerializableFileSystem};
 
 /// See the module.
@@ -81,8 +84,8 @@ impl<F: FileSystem<Inode = u64, Handle = u64>> Bounded<F> {
             let table = self.table();
             (table.identity(parent), table.path(parent, name))
         };
-        match path.and_then(|path| identity_of(&self.root, &path)) {
-            Some(identity) if identity.ino == entry.attr.ino => identity,
+        match path.and_then(|path| look(&self.root, &path)) {
+            Some(there) if there.identity.ino == entry.attr.ino => there.identity,
             _ => Identity { ino: entry.attr.ino, ..directory },
         }
     }
@@ -150,15 +153,4 @@ impl<F: FileSystem<Inode = u64, Handle = u64>> Bounded<F> {
         self.table().closed(id, &mut given);
         self.give(ctx, given);
     }
-}
-
-/// What lies at `path` below `root`; links are not followed at its end.
-fn identity_of(root: &File, path: &CString) -> Option<Identity> {
-    // SAFETY: all-zero bytes are a valid statx structure.
-    let mut stat: libc::statx = unsafe { std::mem::zeroed() };
-    let (flags, mask) = (libc::AT_SYMLINK_NOFOLLOW, libc::STATX_INO | libc::STATX_MNT_ID);
-    // SAFETY: the path is a C string, and the structure outlives the call.
-    let rc = unsafe { libc::statx(root.as_raw_fd(), path.as_ptr(), flags, mask, &raw mut stat) };
-    let dev = u64::from(stat.stx_dev_major) << 32 | u64::from(stat.stx_dev_minor);
-    (rc == 0).then_some(Identity { mount: stat.stx_mnt_id, dev, ino: stat.stx_ino })
 }

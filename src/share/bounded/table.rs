@@ -12,10 +12,10 @@ use virtiofsd::fuse::ROOT_ID;
 
 /// What a file is, whatever it is called: mount, device and inode.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
-pub(super) struct Identity {
-    pub(super) mount: u64,
-    pub(super) dev: u64,
-    pub(super) ino: u64,
+pub(in crate::share) struct Identity {
+    pub(in crate::share) mount: u64,
+    pub(in crate::share) dev: u64,
+    pub(in crate::share) ino: u64,
 }
 
 /// What has to be forgotten below: a number there, and how many references we have.
@@ -102,6 +102,28 @@ impl Table {
         self.names.get(&(parent, name.into())).copied()
     }
 
+    /// The file with this identity.
+    pub(super) fn of_identity(&self, identity: &Identity) -> Option<u64> {
+        self.identities.get(identity).copied()
+    }
+
+    /// The type of `id`, if the guest refers to it.
+    pub(super) fn kind(&self, id: u64) -> Option<u32> {
+        self.nodes.get(&id).map(|node| node.kind)
+    }
+
+    /// One more reference of the guest's.
+    pub(super) fn refer(&mut self, id: u64) {
+        if let Some(node) = self.nodes.get_mut(&id) {
+            node.lookups = node.lookups.saturating_add(1);
+        }
+    }
+
+    /// A number for a file that cannot be found.
+    pub(super) fn phantom(&mut self, kind: u32) -> u64 {
+        self.insert(Identity::default(), kind, None)
+    }
+
     /// The identity of `id`.
     pub(super) fn identity(&self, id: u64) -> Identity {
         self.nodes.get(&id).map(|node| node.identity).unwrap_or_default()
@@ -114,9 +136,7 @@ impl Table {
             None => self.add(below, identity, kind),
         };
         self.call(id, parent, name);
-        if let Some(node) = self.nodes.get_mut(&id) {
-            node.lookups = node.lookups.saturating_add(1);
-        }
+        self.refer(id);
         self.touch(id);
         id
     }
@@ -141,24 +161,19 @@ impl Table {
     }
 
     fn add(&mut self, below: u64, identity: Identity, kind: u32) -> u64 {
-        self.last += 1;
-        let id = self.last;
-        let node = Node {
-            parent: id,
-            name: CString::default().into(),
-            identity,
-            kind,
-            below: Some((below, 1)),
-            lookups: 0,
-            children: 0,
-            handles: 0,
-            nameless: true,
-            used: 0,
-        };
-        self.nodes.insert(id, node);
+        let id = self.insert(identity, kind, Some((below, 1)));
         self.below.insert(below, id);
         self.identities.insert(identity, id);
         id
+    }
+
+    fn insert(&mut self, identity: Identity, kind: u32, below: Option<Given>) -> u64 {
+        self.last += 1;
+        let (parent, name) = (self.last, CString::default().into());
+        let (lookups, children, handles, nameless, used) = (0, 0, 0, true, 0);
+        let node = Node { parent, name, identity, kind, below, lookups, children, handles, nameless, used };
+        self.nodes.insert(self.last, node);
+        self.last
     }
 
     /// From now on `id` is `name` in `parent`; whatever was called so has lost its name.

@@ -1,6 +1,7 @@
 //! The bounded file system by itself, over a real directory.
 
 use super::*;
+use std::ffi::CString;
 use std::fs;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
@@ -160,7 +161,7 @@ fn identity_has_the_device_in_it() {
     let b = table.tell(ROOT_ID, c"b", 11, Identity { dev: 2, ..one }, libc::S_IFREG);
     assert_ne!(a, b);
     assert_eq!(table.attach(12, one, libc::S_IFREG), Some(a));
-    let real = identity_of(&File::open("/").expect("root"), &c("proc")).expect("statx");
-    let other = identity_of(&File::open("/").expect("root"), &c("dev")).expect("statx");
+    let real = look(&File::open("/").expect("root"), c"proc").expect("statx").identity;
+    let other = look(&File::open("/").expect("root"), c"dev").expect("statx").identity;
     assert!(real.dev != other.dev && real.mount != other.mount, "{real:?} {other:?}");
 }

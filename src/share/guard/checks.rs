@@ -6,7 +6,11 @@ use std::ffi::{CStr, CString};
 use std::io;
 use std::time::Duration;
 use virtiofsd::filesystem::{Context, Entry, FileSystem};
-use virtiofsd::fuse::ROOT_ID;
+use virtiofsd::fuse::{Attr, ROOT_ID};
+
+/// For how long a file is what the guest was just told: for one system call. A longer time would show the length of a file
+/// that the host has changed meanwhile; without any, each call would have to ask twice.
+const BRIEF: Duration = Duration::from_millis(1);
 
 impl<F: FileSystem<Inode = u64, Handle = u64>> Guard<F> {
     /// Allows a change of `inode`: its contents, its attributes, or for a directory its entries.
@@ -69,13 +73,25 @@ impl<F: FileSystem<Inode = u64, Handle = u64>> Guard<F> {
     /// Notes the entry that the guest is about to be told.
     pub(super) fn tell(&self, parent: u64, name: &CStr, mut entry: Entry) -> Entry {
         self.nodes.adopt(parent, name, entry.inode);
-        entry.entry_timeout = self.fresh(entry.inode, entry.entry_timeout);
-        entry.attr_timeout = self.fresh(entry.inode, entry.attr_timeout);
+        entry.attr_timeout = self.fresh(entry.inode, &entry.attr, entry.attr_timeout);
+        entry.entry_timeout = match is_directory(&entry.attr) {
+            true => self.fresh(entry.inode, &entry.attr, entry.entry_timeout),
+            // Whoever opens it next may mean another file, one that the host put in its place.
+            false => Duration::ZERO,
+        };
         entry
     }
 
     /// How long the guest may believe what it is told about `inode`.
-    pub(super) fn fresh(&self, inode: u64, usual: Duration) -> Duration {
-        if self.nodes.coherent(inode) { Duration::ZERO } else { usual }
+    pub(super) fn fresh(&self, inode: u64, attr: &Attr, usual: Duration) -> Duration {
+        match self.nodes.coherent(inode) {
+            true => Duration::ZERO,
+            false if is_directory(attr) => usual,
+            false => BRIEF,
+        }
     }
+}
+
+fn is_directory(attr: &Attr) -> bool {
+    attr.mode & libc::S_IFMT == libc::S_IFDIR
 }

@@ -70,6 +70,8 @@ pub enum Open {
     /// A connection whose program takes itself for connected already: as [`Open::Dial`], but nothing answers. What comes are
     /// the connection's bytes, or a reset.
     Caught(Target),
+    /// Lists of [`Act`] from the host, each answered by [`Noticed`], behind one that says who answers; opened by the host.
+    Events,
 }
 
 /// Where a guest's connection wants to go.
@@ -269,6 +271,36 @@ pub struct SignalKeys {
 impl SignalKeys {
     /// Those of every new terminal.
     pub const USUAL: SignalKeys = SignalKeys { interrupt: 3, quit: 0x1c, suspend: 0x1a };
+/// What the host did to a file of the share, for the guest's kernel to notice: the guest repeats it, and the share server
+/// takes it as done. Paths are from the share's root.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Act {
+    /// It was made, with this type in the bits of its mode.
+    Create(Vec<u8>, u32),
+    /// Its contents were changed, and what wrote them closed it.
+    Write {
+        /// Where it is.
+        path: Vec<u8>,
+        /// Whether there is a change.
+        changed: bool,
+        /// Whether there was an end of writing.
+        closed: bool,
+    },
+    /// Its attributes were changed.
+    Attributes(Vec<u8>),
+    /// It was removed; `true`: a directory.
+    Delete(Vec<u8>, bool),
+    /// It was renamed: from where, to where.
+    Rename(Vec<u8>, Vec<u8>),
+}
+
+/// The guest's answers to lists of [`Act`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Noticed {
+    /// The thread that will repeat what the host did. Sent first.
+    By(u32),
+    /// A list is done.
+    All,
 }
 
 /// How the command ended.

@@ -50,7 +50,7 @@ impl Table {
         let mut at = parent;
         while at != ROOT_ID {
             let node = self.nodes.get(&at)?;
-            if names.len() > DEEPEST {
+            if node.nameless || names.len() > DEEPEST {
                 return None;
             }
             names.push(node.name.to_bytes());

@@ -1,0 +1,89 @@
+//! Makes this kernel notice what the host did to files of the share, so that whoever watches them is told: each change is
+//! repeated here as a system call, and the share server, which was told before, answers it as done and touches nothing.
+//!
+//! One thread does it, because the server knows by the thread's number which requests are meant so. What the server does
+//! not expect of that thread it refuses; an error here is a change that was overtaken by another one.
+
+use crate::setup::SHARE_DIR;
+use nix::errno::Errno;
+use nix::fcntl::{AT_FDCWD, OFlag, open, renameat};
+use nix::sys::stat::{Mode, SFlag, UtimensatFlags, mknod, utimensat};
+use nix::sys::time::TimeSpec;
+use nix::unistd::{UnlinkatFlags, gettid, mkdir, unlinkat};
+use std::ffi::OsStr;
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use tokio::io::split;
+use tokio::sync::mpsc;
+use vmclaude_init::wire::mux::Stream;
+use vmclaude_init::wire::proto::{self, Act, MAX_TO_GUEST, Noticed};
+
+/// Repeats what comes down `stream` until it ends.
+pub(crate) async fn serve(stream: Stream) -> io::Result<()> {
+    let (mut from_host, mut to_host) = split(stream);
+    let (acts, todo) = std::sync::mpsc::channel::<Vec<Act>>();
+    let (answers, mut answered) = mpsc::channel(1);
+    // Ends with the channel.
+    std::thread::spawn(move || {
+        let _ = answers.blocking_send(Noticed::By(gettid().as_raw().unsigned_abs()));
+        for list in todo {
+            for act in &list {
+                let _ = repeat(act);
+            }
+            if answers.blocking_send(Noticed::All).is_err() {
+                return;
+            }
+        }
+    });
+    loop {
+        let Some(answer) = answered.recv().await else { return Ok(()) };
+        proto::send(&mut to_host, &answer).await?;
+        match proto::receive(&mut from_host, MAX_TO_GUEST).await? {
+            Some(list) => drop(acts.send(list)),
+            None => return Ok(()),
+        }
+    }
+}
+
+fn repeat(act: &Act) -> nix::Result<()> {
+    match act {
+        Act::Create(path, mode) => create(&whole(path), *mode),
+        Act::Write { path, changed, closed } => write(&whole(path), *changed, *closed),
+        Act::Attributes(path) => times(&whole(path), TimeSpec::UTIME_NOW),
+        Act::Delete(path, directory) => {
+            let how = if *directory { UnlinkatFlags::RemoveDir } else { UnlinkatFlags::NoRemoveDir };
+            unlinkat(AT_FDCWD, &whole(path), how)
+        }
+        Act::Rename(from, to) => renameat(AT_FDCWD, &whole(from), AT_FDCWD, &whole(to)),
+    }
+}
+
+fn whole(path: &[u8]) -> PathBuf {
+    Path::new(SHARE_DIR).join(OsStr::from_bytes(path))
+}
+
+fn create(path: &Path, mode: u32) -> nix::Result<()> {
+    let kind = SFlag::from_bits_truncate(mode) & SFlag::S_IFMT;
+    match kind {
+        SFlag::S_IFDIR => mkdir(path, Mode::S_IRWXU),
+        // Where it leads is for the server to say.
+        SFlag::S_IFLNK => symlink(".", path).map_err(|e| Errno::from_raw(e.raw_os_error().unwrap_or(0))),
+        kind => mknod(path, kind, Mode::S_IRUSR | Mode::S_IWUSR, 0),
+    }
+}
+
+/// A new modification time is what a kernel calls a modification, and it needs no right to write. A file that cannot be
+/// opened for writing (it is being executed) at least was modified.
+fn write(path: &Path, changed: bool, closed: bool) -> nix::Result<()> {
+    let flags = OFlag::O_WRONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC | OFlag::O_NOCTTY;
+    let opened = closed.then(|| open(path, flags, Mode::empty()));
+    if changed { times(path, TimeSpec::UTIME_OMIT) } else { Ok(()) }?;
+    opened.map_or(Ok(()), |opened| opened.map(drop))
+}
+
+/// With both times it counts as a change of attributes, with one of them as a change of contents.
+fn times(path: &Path, access: TimeSpec) -> nix::Result<()> {
+    utimensat(AT_FDCWD, path, &access, &TimeSpec::UTIME_NOW, UtimensatFlags::NoFollowSymlink)
+}

@@ -1,0 +1,273 @@
+//! What the two sides of the server share: who in the guest repeats, what is announced, what the guest did itself. And the
+//! side that talks to whoever watches.
+
+use super::coalesce::{Change, Key, changes};
+use super::echo::{Echo, Kind, Stamp};
+use super::{FromServer, Happening, MAX_FRAME, ToServer, What};
+use crate::share::bounded::{Bounded, Look};
+use crate::share::guard::Guard;
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::ffi::{CStr, CString};
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::sync::atomic::{AtomicI32, Ordering};
+use std::sync::mpsc::{Receiver, Sender};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+use virtiofsd::filesystem::FileSystem;
+use virtiofsd::fuse::Attr;
+use vmclaude_init::wire::proto::{self, Act};
+
+/// How long what is announced is good after the last repetition. The guest says when it is done; this is for one that died.
+const GOOD: Duration = Duration::from_secs(60);
+
+/// What the guest's supervisor is going to do to a name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Ghost {
+    /// Make it: it is not there yet.
+    Create,
+    /// Remove it: it is still this file.
+    Delete(u64),
+    /// Rename it: it is still this file, or if the guest never knew it, what is now under this name.
+    From(Option<u64>, Key),
+    /// Rename something to it: it is still this file, or nothing.
+    To(Option<u64>),
+}
+
+/// See the module.
+pub(in crate::share) struct Events {
+    state: Mutex<State>,
+    /// The directories that were reported.
+    known: Mutex<HashSet<u64>>,
+    by: AtomicI32,
+    to: Mutex<Sender<FromServer>>,
+}
+
+/// What must be right at any time for both sides: it is held while a request of the guest changes something.
+pub(super) struct State {
+    pub(super) echo: Echo,
+    ghosts: HashMap<Key, VecDeque<Ghost>>,
+    since: Instant,
+    unwatched: HashSet<u64>,
+}
+
+impl Events {
+    fn new(to: Sender<FromServer>) -> Events {
+        let state =
+            State { echo: Echo::default(), ghosts: HashMap::new(), since: Instant::now(), unwatched: HashSet::new() };
+        Events { state: Mutex::new(state), known: Mutex::default(), by: AtomicI32::new(0), to: Mutex::new(to) }
+    }
+
+    pub(super) fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether this thread of the guest repeats what the host did.
+    pub(super) fn repeats(&self, thread: i32) -> bool {
+        thread != 0 && self.by.load(Ordering::Relaxed) == thread
+    }
+
+    /// The guest knows a directory: reported once.
+    pub(super) fn learn(&self, id: u64, path: impl FnOnce() -> Option<CString>) {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.contains(&id) {
+            return;
+        }
+        let Some(path) = path() else { return };
+        known.insert(id);
+        let mut parts = path.to_bytes().splitn(2, |b| *b == b'/').map(<[u8]>::to_vec);
+        let (tag, rest) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
+        self.send(FromServer::Known(id, tag, rest));
+    }
+
+    /// The guest gave these back; `is_known` tells which of them it still has.
+    pub(super) fn unlearn(&self, ids: impl Iterator<Item = u64>, is_known: impl Fn(u64) -> bool) {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        for id in ids.filter(|id| !is_known(*id)) {
+            if known.remove(&id) {
+                self.state().unwatched.remove(&id);
+                self.send(FromServer::Forgotten(id));
+            }
+        }
+    }
+
+    fn send(&self, what: FromServer) {
+        // Nobody listens any more at the end of a run.
+        let _ = self.to.lock().unwrap_or_else(PoisonError::into_inner).send(what);
+    }
+}
+
+impl State {
+    /// The guest did this to a name, and it will be seen.
+    pub(super) fn did(&mut self, dir: u64, name: &CStr, kind: Kind) {
+        if !self.unwatched.contains(&dir) {
+            self.echo.did((dir, name.to_bytes().to_vec()), kind);
+        }
+    }
+
+    /// The repeating thread asks for something.
+    pub(super) fn progress(&mut self) {
+        if self.since.elapsed() < GOOD {
+            self.since = Instant::now();
+        }
+    }
+
+    /// What is announced for a name.
+    pub(super) fn ghost(&self, dir: u64, name: &CStr) -> Option<&Ghost> {
+        let ghost = self.ghosts.get(&(dir, name.to_bytes().to_vec()))?.front()?;
+        (self.since.elapsed() < GOOD).then_some(ghost)
+    }
+
+    /// What was announced for a name is done.
+    pub(super) fn lay(&mut self, dir: u64, name: &CStr) {
+        let key = (dir, name.to_bytes().to_vec());
+        if let Some(queue) = self.ghosts.get_mut(&key) {
+            queue.pop_front();
+        }
+    }
+
+    fn announce(&mut self, key: Key, ghost: Ghost) {
+        self.ghosts.entry(key).or_default().push_back(ghost);
+    }
+}
+
+/// How a file was left.
+pub(super) fn stamp(attr: &Attr) -> Stamp {
+    Stamp { size: attr.size, modified: (attr.mtime, attr.mtimensec), changed: (attr.ctime, attr.ctimensec) }
+}
+
+/// Talks over `control` to whoever watches, in threads of its own, and says what the requests of the guest have to know.
+pub(in crate::share) fn serve<F>(fs: &Arc<Guard<Bounded<F>>>, control: File) -> io::Result<Arc<Events>>
+where
+    F: FileSystem<Inode = u64, Handle = u64> + Send + Sync + 'static,
+{
+    let (to, messages) = std::sync::mpsc::channel();
+    let events = Arc::new(Events::new(to));
+    let (shared, fs, writer) = (events.clone(), fs.clone(), control.try_clone()?);
+    std::thread::Builder::new().spawn(move || tell(writer, &messages))?;
+    std::thread::Builder::new().spawn(move || listen(control, &shared, &fs))?;
+    Ok(events)
+}
+
+fn tell(mut to: File, messages: &Receiver<FromServer>) {
+    for message in messages {
+        let sent = proto::encode(&message).and_then(|bytes| to.write_all(&bytes));
+        if sent.is_err() {
+            return;
+        }
+    }
+}
+
+fn listen<F: FileSystem<Inode = u64, Handle = u64>>(mut from: File, events: &Events, fs: &Guard<Bounded<F>>) {
+    while let Ok(message) = receive(&mut from) {
+        match message {
+            ToServer::By(thread) => events.by.store(thread.cast_signed(), Ordering::Relaxed),
+            ToServer::Unwatched(dir) => drop(events.state().unwatched.insert(dir)),
+            ToServer::Happened(happened) => {
+                let acts = prepare(&mut events.state(), fs.inner(), happened);
+                events.send(FromServer::Acts(acts));
+            }
+            ToServer::Done => {
+                let ghosts = std::mem::take(&mut events.state().ghosts);
+                for ghost in ghosts.into_values().flatten() {
+                    if let Ghost::Delete(node) = ghost {
+                        fs.inner().abandon(node);
+                    }
+                }
+            }
+        }
+    }
+    events.by.store(0, Ordering::Relaxed);
+}
+
+fn receive(from: &mut File) -> io::Result<ToServer> {
+    let mut len = [0; 4];
+    from.read_exact(&mut len)?;
+    let len = u32::from_le_bytes(len) as usize;
+    if len > MAX_FRAME {
+        return Err(io::ErrorKind::InvalidData.into());
+    }
+    let mut bytes = vec![0; len];
+    from.read_exact(&mut bytes)?;
+    proto::decode(&bytes)
+}
+
+/// Drops what the guest did itself, and announces the rest.
+fn prepare<F: FileSystem<Inode = u64, Handle = u64>>(
+    state: &mut State,
+    fs: &Bounded<F>,
+    happened: Vec<Happening>,
+) -> Vec<Act> {
+    state.ghosts.clear();
+    state.since = Instant::now();
+    let foreign = happened.into_iter().filter(|happening| !is_own(state, fs, happening)).collect();
+    changes(foreign).into_iter().filter_map(|change| announce(state, fs, change)).collect()
+}
+
+fn is_own<F: FileSystem<Inode = u64, Handle = u64>>(state: &mut State, fs: &Bounded<F>, happening: &Happening) -> bool {
+    let Happening { dir, name, what, .. } = happening;
+    let key = (*dir, name.clone());
+    if state.echo.is_of_name(&key, *what) {
+        return true;
+    }
+    if !matches!(what, What::Changed | What::Closed | What::Attributes) {
+        return false;
+    }
+    let there = look(fs, &key).and_then(|(_, there, _)| there);
+    there.is_some_and(|there| state.echo.is_of_file(there.identity, *what, look_stamp(&there)))
+}
+
+/// The file that the guest knows by this name, the one that is there, and the path.
+fn look<F: FileSystem<Inode = u64, Handle = u64>>(
+    fs: &Bounded<F>,
+    key: &Key,
+) -> Option<(Option<u64>, Option<Look>, Vec<u8>)> {
+    let name = CString::new(key.1.clone()).ok()?;
+    let (path, look) = fs.look(key.0, &name)?;
+    Some((fs.named(key.0, &name), look, path.into_bytes()))
+}
+
+pub(super) fn look_stamp(look: &Look) -> Stamp {
+    Stamp { size: look.size, modified: look.modified, changed: look.changed }
+}
+
+/// Makes the server ready for the repetition of a change; `None` where there is nothing (any more) to repeat.
+fn announce<F: FileSystem<Inode = u64, Handle = u64>>(
+    state: &mut State,
+    fs: &Bounded<F>,
+    change: Change,
+) -> Option<Act> {
+    match change {
+        Change::Create(key) => {
+            let (_, there, path) = look(fs, &key)?;
+            let mode = there?.mode;
+            state.announce(key, Ghost::Create);
+            Some(Act::Create(path, mode & libc::S_IFMT))
+        }
+        Change::Write { key, changed, closed } => {
+            let (_, there, path) = look(fs, &key)?;
+            there.map(|_| Act::Write { path, changed, closed })
+        }
+        Change::Attributes(key) => {
+            let (_, there, path) = look(fs, &key)?;
+            there.map(|_| Act::Attributes(path))
+        }
+        Change::Delete(key, directory) => {
+            let (known, _, path) = look(fs, &key)?;
+            let kind = if directory { libc::S_IFDIR } else { libc::S_IFREG };
+            let node = known.unwrap_or_else(|| fs.phantom(kind));
+            state.announce(key, Ghost::Delete(node));
+            Some(Act::Delete(path, fs.is_directory(node)))
+        }
+        Change::Rename { from, to } => {
+            let (known, _, old) = look(fs, &from)?;
+            let (over, there, new) = look(fs, &to)?;
+            let there = fs.known(&there?);
+            let node = known.or(there);
+            let over = over.filter(|over| Some(*over) != node && Some(*over) != there);
+            state.announce(from, Ghost::From(node, to.clone()));
+            state.announce(to, Ghost::To(over));
+            Some(Act::Rename(old, new))
+        }
+    }
+}

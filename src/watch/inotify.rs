@@ -1,0 +1,136 @@
+//! The kernel's watches on directories, each opened beneath its mount and without following a link: the paths come from a
+//! process that serves a hostile guest.
+
+use crate::plan::{Identity, Mount};
+use crate::share::events::{Happening, What};
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2};
+use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify, InotifyEvent, WatchDescriptor};
+use std::collections::HashMap;
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, RawFd};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+
+/// A mount of the share on the host's side.
+pub(super) struct Directory {
+    pub(super) tag: String,
+    pub(super) path: PathBuf,
+    opened: File,
+}
+
+impl Directory {
+    /// The directory of a mount, if it still is the one that was decided upon.
+    pub(super) fn root(mount: &Mount) -> Option<Directory> {
+        let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW;
+        let opened = File::options().read(true).custom_flags(flags.bits()).open(&mount.host).ok()?;
+        let meta = opened.metadata().ok()?;
+        let now = Identity { dev: meta.dev(), ino: meta.ino() };
+        let same = mount.identity.is_none_or(|identity| identity == now);
+        same.then(|| Directory { tag: mount.tag.clone(), path: mount.host.clone(), opened })
+    }
+}
+
+/// See the module.
+pub(super) struct Watches {
+    inotify: AsyncFd<Watcher>,
+    directories: HashMap<WatchDescriptor, u64>,
+    descriptors: HashMap<u64, WatchDescriptor>,
+}
+
+struct Watcher(Inotify);
+
+impl AsRawFd for Watcher {
+    fn as_raw_fd(&self) -> RawFd {
+        self.0.as_fd().as_raw_fd()
+    }
+}
+
+const WHAT: AddWatchFlags = AddWatchFlags::IN_CREATE
+    .union(AddWatchFlags::IN_MODIFY)
+    .union(AddWatchFlags::IN_CLOSE_WRITE)
+    .union(AddWatchFlags::IN_ATTRIB)
+    .union(AddWatchFlags::IN_DELETE)
+    .union(AddWatchFlags::IN_MOVED_FROM)
+    .union(AddWatchFlags::IN_MOVED_TO)
+    .union(AddWatchFlags::IN_ONLYDIR);
+
+impl Watches {
+    pub(super) fn new() -> io::Result<Watches> {
+        let inotify = Inotify::init(InitFlags::IN_CLOEXEC | InitFlags::IN_NONBLOCK)?;
+        // SAFETY: the watcher owns its descriptor, gives out always the same one, and closes it when it is dropped.
+        let inotify = unsafe { AsyncFd::register_with_interest(Watcher(inotify), Interest::READABLE) }?;
+        Ok(Watches { inotify, directories: HashMap::new(), descriptors: HashMap::new() })
+    }
+
+    /// Watches the directory at `path` in `root` under this number.
+    pub(super) fn add(&mut self, id: u64, root: &Directory, path: &[u8]) -> io::Result<()> {
+        let how = OpenHow::new()
+            .flags(OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC)
+            .resolve(ResolveFlag::RESOLVE_BENEATH | ResolveFlag::RESOLVE_NO_SYMLINKS);
+        let path = if path.is_empty() { Path::new(".") } else { Path::new(OsStr::from_bytes(path)) };
+        let dir = openat2(&root.opened, path, how)?;
+        let inotify = &self.inotify.get_ref().0;
+        let descriptor = inotify.add_watch(format!("/proc/self/fd/{}", dir.as_raw_fd()).as_str(), WHAT)?;
+        if let Some(old) = self.directories.insert(descriptor, id) {
+            self.descriptors.remove(&old);
+        }
+        self.descriptors.insert(id, descriptor);
+        Ok(())
+    }
+
+    /// Watches it no more.
+    pub(super) fn remove(&mut self, id: u64) {
+        if let Some(descriptor) = self.descriptors.remove(&id) {
+            self.directories.remove(&descriptor);
+            let _ = self.inotify.get_ref().0.rm_watch(descriptor);
+        }
+    }
+
+    /// What happened next, at least one thing or what is not told; can be interrupted.
+    pub(super) async fn next(&mut self) -> io::Result<Vec<Happening>> {
+        let mut happened = Vec::new();
+        let mut ready = self.inotify.readable().await?;
+        loop {
+            match ready.get_inner().0.read_events() {
+                Ok(events) => happened.extend(events),
+                Err(Errno::EAGAIN) => {
+                    ready.clear_ready();
+                    break;
+                }
+                Err(e) => return Err(e.into()),
+            }
+        }
+        Ok(happened.into_iter().filter_map(|event| self.happening(event)).collect())
+    }
+
+    fn happening(&mut self, event: InotifyEvent) -> Option<Happening> {
+        let mask = event.mask;
+        if mask.contains(AddWatchFlags::IN_Q_OVERFLOW) {
+            tracing::warn!("the host changes more than its kernel can tell");
+        }
+        if mask.contains(AddWatchFlags::IN_IGNORED) {
+            let id = self.directories.remove(&event.wd)?;
+            self.descriptors.remove(&id);
+        }
+        let what = [
+            (AddWatchFlags::IN_CREATE, What::Created),
+            (AddWatchFlags::IN_MODIFY, What::Changed),
+            (AddWatchFlags::IN_CLOSE_WRITE, What::Closed),
+            (AddWatchFlags::IN_ATTRIB, What::Attributes),
+            (AddWatchFlags::IN_DELETE, What::Deleted),
+            (AddWatchFlags::IN_MOVED_FROM, What::From(event.cookie)),
+            (AddWatchFlags::IN_MOVED_TO, What::To(event.cookie)),
+        ];
+        let what = what.into_iter().find(|(bit, _)| mask.contains(*bit))?.1;
+        let dir = *self.directories.get(&event.wd)?;
+        let directory = mask.contains(AddWatchFlags::IN_ISDIR);
+        // Without a name it is the directory itself, and its parent is told too.
+        Some(Happening { dir, name: event.name?.into_vec(), what, directory })
+    }
+}
