@@ -144,6 +144,15 @@ fn nothing_that_git_executes_can_be_planted() {
     let attacks: Vec<Case> = ATTACKS.iter().map(|(name, script)| Case::fails(name, *script, "")).collect();
     cases::check(&world, &[], &attacks);
     assert_eq!(kept(&world), before);
+    // The guest's root is nobody more to the share, and unmounting what lies over it leads nowhere either.
+    world.configure("sudo = true\n[protect]\npaths = ['deploy.sh']\n");
+    let as_root = |script: &str| format!("sudo -n bash -c '{}'", script.replace('\'', "'\\''"));
+    let mut attacks: Vec<Case> = ATTACKS.iter().map(|(name, script)| Case::fails(name, as_root(script), "")).collect();
+    attacks.push(Case::has("it is root", as_root("id -u"), "0"));
+    let around = "cd /run/vmclaude/share/workspace && echo evil >> .git/config";
+    attacks.push(Case::fails("by the share's own root", as_root(around), READ_ONLY));
+    cases::check(&world, &[], &attacks);
+    assert_eq!(kept(&world), before);
     assert!(!world.path("p/.vmclaude.toml").exists());
     assert_eq!(fs::read_to_string(world.path("p/deploy.sh")).expect("read"), "ours\n");
 }
