@@ -17,7 +17,7 @@ use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 use vmclaude::engine::apple::{self, Container, Place, Wire, calls, version::Version};
-use vmclaude::plan::{Limits, Mount, Network, Plan, Protected, Setup, User};
+use vmclaude::plan::{Limits, Mount, Network, Plan, Protected, Setup, User, Watch};
 
 static SPEC: LazyLock<Spec> = LazyLock::new(Spec::load);
 
@@ -77,6 +77,7 @@ fn plan() -> impl Strategy<Value = Plan> {
             let extra = extra.into_iter().enumerate();
             mounts.extend(extra.map(|(n, (host, writable))| mount(host, format!("/mnt/{n}"), writable)));
             Plan {
+                watch: Watch::default(),
                 argv: vec!["claude".into(), "---".into(), "--rm".into()],
                 cwd: "/workspace".into(),
                 mounts,
