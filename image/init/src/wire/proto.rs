@@ -271,6 +271,8 @@ pub struct SignalKeys {
 impl SignalKeys {
     /// Those of every new terminal.
     pub const USUAL: SignalKeys = SignalKeys { interrupt: 3, quit: 0x1c, suspend: 0x1a };
+}
+
 /// What the host did to a file of the share, for the guest's kernel to notice: the guest repeats it, and the share server
 /// takes it as done. Paths are from the share's root.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
