@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use vmclaude::engine::launch::{FIRST_FD, Program, Source};
 use vmclaude::engine::qemu::{self, Accel, Files, Life, Machine as Qemu, SHARE_SOCKET};
 use vmclaude::engine::share;
-use vmclaude::plan::{Limits, Mount, Network, Plan, Setup, User};
+use vmclaude::plan::{Limits, Mount, Network, Plan, Setup, User, Watch};
 
 const QEMU: [&str; 2] = ["/usr/bin", "/usr/local/bin"];
 
@@ -68,7 +68,7 @@ pub(crate) fn start(state: &State, dir: &Path, memory: u64, shared: &[(String, P
             let (read, mut write) = io::pipe()?;
             let child = spawn(program, &place, read.into())?;
             let dirs: Vec<i32> = (FIRST_FD + 1..).take(plan.mounts.len()).collect();
-            let config = vmclaude::share::Config::new(&plan, &dirs, FIRST_FD, std::process::id());
+            let config = vmclaude::share::Config::new(&plan, &dirs, FIRST_FD, -1, std::process::id());
             let config = config.map_err(|e| io::Error::other(e.to_string()))?;
             write.write_all(&serde_json::to_vec(&config)?)?;
             Some(child)
@@ -91,6 +91,7 @@ fn plan(memory: u64, shared: &[(String, PathBuf, bool)]) -> Plan {
     let ids = (nix::unistd::geteuid().as_raw(), nix::unistd::getegid().as_raw());
     let (uid, gid) = if ids.0 == 0 { (1000, 1000) } else { ids };
     Plan {
+        watch: Watch { enabled: false, ignore: Vec::new() },
         argv: Vec::new(),
         cwd: "/".into(),
         mounts: shared.iter().map(mount).collect(),
@@ -169,6 +170,8 @@ fn open(source: &Source, place: &Place<'_>) -> io::Result<OwnedFd> {
     Ok(match source {
         Source::Wire => place.far.try_clone()?.into(),
         Source::File(path) => File::open(path)?.into(),
+        // The system's share tells of nothing.
+        Source::ShareEvents => return Err(io::ErrorKind::Unsupported.into()),
         Source::RunDir => File::open(place.dir)?.into(),
         Source::Dir(path, _) => {
             File::options().read(true).custom_flags(libc::O_PATH | libc::O_DIRECTORY).open(path)?.into()
