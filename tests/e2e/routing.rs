@@ -13,7 +13,7 @@ fn world(who: Who) -> World {
     let world = World::new(who);
     world.program(
         "home/.vm-claude/home/.local/bin/claude",
-        "#!/bin/sh\nuname -n\npwd\nfor a; do printf '[%s]' \"$a\"; done\nexit 43\n",
+        "#!/bin/sh\nuname -n | cut -c1-8\npwd\nfor a; do printf '[%s]' \"$a\"; done\nexit 43\n",
     );
     for private in [world.guest_home(), world.guest_home().join("home")] {
         std::fs::set_permissions(private, std::os::unix::fs::PermissionsExt::from_mode(0o700)).expect("chmod");
