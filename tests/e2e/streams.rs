@@ -70,7 +70,11 @@ fn cases_like_on_the_host() {
                     "id -u; id -un; echo $HOME $SHELL",
                     format!("{}\nclaude\n/home/claude /bin/bash\n", who.guest_uid()),
                 ),
-                Case::out("kernel of its own", "uname -n | cut -c1-8; sed s/vmclaude-// /proc/1/comm", "vmclaude\ninit\n"),
+                Case::out(
+                    "kernel of its own",
+                    "uname -n | cut -c1-8; sed s/vmclaude-// /proc/1/comm",
+                    "vmclaude\ninit\n",
+                ),
                 Case::out(
                     "no signal is ignored",
                     "grep -E 'Sig(Ign|Blk)' /proc/self/status | tr -d '0\\t\\n'",
