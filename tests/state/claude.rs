@@ -74,7 +74,9 @@ fn conversations_memory_and_servers_are_the_projects_own_and_move_with_it() {
     for words in ["ALPHA", "MEMORY-OF-P", "mysrv", "SECRET-OF-P"] {
         assert!(!bodies.contains(words) && !second.out().contains(words), "{words}: {second:?}");
     }
-    assert!(second.out().contains("turns=1"), "a new conversation: {second:?}");
+    // What the command is called and what it says: nothing came before them.
+    let new = second.out().contains("turns=2; seen=[\"<command-message>c");
+    assert!(new, "a new conversation: {second:?}");
     // The directory moves, and what it keeps goes with it.
     fs::rename(world.path("p"), world.path("moved")).expect("mv");
     let done = world.vmclaude(&["enroll"]).current_dir(world.path("moved")).done();
