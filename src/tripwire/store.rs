@@ -4,7 +4,7 @@
 use super::change::{Change, merge};
 use super::found::{Entry, Found, sha};
 use crate::error::{Context, Result};
-use crate::files::{Lock, lock, private_dir, try_lock, write_atomic};
+use crate::files::{LOCK_LIMIT, Lock, lock_within, private_dir, try_lock, write_atomic};
 use crate::hook::PENDING;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
@@ -60,7 +60,7 @@ impl Store {
     }
 
     fn lock(&self) -> Result<Lock> {
-        lock(&self.dir.join("lock"))
+        lock_within(&self.dir.join("lock"), LOCK_LIMIT)
     }
 
     /// What the last walk found; nothing when there was none, or it cannot be read: then everything is read again.
@@ -88,7 +88,7 @@ impl Store {
     /// When it cannot be written.
     pub fn begin(&self, before: &Snapshot) -> Result<Begun> {
         let name = format!("before-{}-{}", std::process::id(), fresh());
-        let lock = lock(&self.dir.join(format!("{name}.lock")))?;
+        let lock = lock_within(&self.dir.join(format!("{name}.lock")), LOCK_LIMIT)?;
         write(&self.dir.join(format!("{name}.json")), before)?;
         Ok(Begun { name, _lock: lock })
     }
@@ -186,7 +186,7 @@ pub struct Begun {
 
 /// Writes the list for the prompt hooks. It is there only when something waits, so that they need not read it.
 fn list(state: &Path) -> Result<()> {
-    let _held = lock(&state.join("review/lock"))?;
+    let _held = lock_within(&state.join("review/lock"), LOCK_LIMIT)?;
     let stores = std::fs::read_dir(state.join("review")).into_iter().flatten().flatten();
     let roots: BTreeSet<PathBuf> =
         stores.filter_map(|s| Some(read::<Waiting>(&s.path().join("waiting.json"))?.root)).collect();

@@ -83,7 +83,9 @@ impl Lab {
 
     /// Tries a case and looks at what it leaves.
     pub(crate) fn attempt(&self, case: &Case) -> Result<String, String> {
-        let outcome = (case.attempt)(self)?;
+        // What takes too long panics, and is one wrong case of many.
+        let tried = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| (case.attempt)(self)));
+        let outcome = tried.map_err(|_| "it took too long".to_owned())??;
         let said = match &outcome {
             Outcome::NotReached => NOT_REACHED.to_owned(),
             Outcome::Ended(done) => judged(done)?,
