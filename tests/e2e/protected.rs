@@ -149,7 +149,7 @@ fn nothing_that_git_executes_can_be_planted() {
     let as_root = |script: &str| format!("sudo -n bash -c '{}'", script.replace('\'', "'\\''"));
     let mut attacks: Vec<Case> = ATTACKS.iter().map(|(name, script)| Case::fails(name, as_root(script), "")).collect();
     attacks.push(Case::has("it is root", as_root("id -u"), "0"));
-    let around = "cd /run/vmclaude/share/workspace && echo evil >> .git/config";
+    let around = "cd /run/vmclaude/host/share/workspace && echo evil >> .git/config";
     attacks.push(Case::fails("by the share's own root", as_root(around), READ_ONLY));
     cases::check(&world, &[], &attacks);
     assert_eq!(kept(&world), before);

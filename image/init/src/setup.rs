@@ -18,7 +18,7 @@ use vmclaude_init::wire::proto::Start;
 /// The name under which the host's share is offered.
 const SHARE: &str = "vmclaude";
 /// Where the share's root is mounted.
-pub(crate) const SHARE_DIR: &str = "/run/vmclaude/share";
+pub(crate) const SHARE_DIR: &str = "/run/vmclaude/host/share";
 /// The guest's user.
 const USER: &str = "claude";
 /// Where the project is.
