@@ -63,7 +63,17 @@ pub struct Host {
     pub dirs: Dirs,
 }
 
+/// Seconds since 1970.
+pub fn now() -> u64 {
+    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |d| d.as_secs())
+}
+
 impl Host {
+    /// Whether there is a person to ask: questions go to stderr, answers come from stdin.
+    pub fn can_ask(&self) -> bool {
+        self.tty[0] && self.tty[2]
+    }
+
     /// Reads the facts from the process and the system.
     ///
     /// # Errors

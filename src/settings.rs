@@ -256,6 +256,11 @@ impl Port {
 }
 
 impl Settings {
+    /// Of the host's processors, how many a VM may have.
+    pub fn cores(&self, host: &Host) -> u32 {
+        host.cores.min(self.most_cpus.unwrap_or(u32::MAX))
+    }
+
     /// These settings with what the user says of the project in this directory.
     #[must_use]
     pub fn of_project(mut self, root: &Path) -> Settings {

@@ -38,7 +38,7 @@ pub(super) fn run(host: &Host, words: &Approve) -> Result<Exit> {
         return Ok(Exit::OK);
     }
     let (resolved, digest) = asking.now?;
-    if !(host.tty[0] && host.tty[2]) {
+    if !host.can_ask() {
         return Err(no_terminal());
     }
     let before = asking.approved.map(|(_, lines)| lines);

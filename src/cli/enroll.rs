@@ -36,7 +36,7 @@ pub(super) fn run(host: &Host, words: &Enroll) -> Result<Exit> {
     tell(host, &dir, &change);
     pin_git(host, &dir)?;
     // Before the guard, which makes settings where there were none.
-    if store.entries.len() == 1 && change == Change::Added && host.tty[0] && host.tty[2] {
+    if store.entries.len() == 1 && change == Change::Added && host.can_ask() {
         offer_own(host)?;
     }
     offer_guard(host)?;
@@ -66,8 +66,8 @@ fn offer_own(host: &Host) -> Result<()> {
     let to = host.dirs.guest_home.join("shared");
     let names = found.names.join(", ");
     report::note(&format!("VMs read what is in {}, and there is nothing yet", shown(&to)));
-    let question = format!("Copy {names} from {}, without hooks and secrets? [Y/n] ", shown(&found.from));
-    if !matches!(report::ask(&question)?.as_str(), "" | "y" | "Y" | "yes") {
+    let question = format!("Copy {names} from {}, without hooks and secrets?", shown(&found.from));
+    if !report::agreed(&question, true)? {
         return Ok(());
     }
     let copied = found.copy(host)?;
@@ -107,9 +107,9 @@ fn chosen(host: &Host, typed: PathBuf, here: bool) -> Result<Option<PathBuf>> {
 fn propose(host: &Host, typed: PathBuf, root: PathBuf) -> Result<PathBuf> {
     let why =
         format!("it lies in the repository {}; alone, the VM sees neither .git nor CLAUDE.md from above", shown(&root));
-    if host.tty[0] && host.tty[2] {
-        let answer = report::ask(&format!("{}: {why}\nEnroll {} instead? [Y/n] ", shown(&typed), shown(&root)))?;
-        return Ok(if matches!(answer.as_str(), "" | "y" | "Y" | "yes") { root } else { typed });
+    if host.can_ask() {
+        let question = format!("{}: {why}\nEnroll {} instead?", shown(&typed), shown(&root));
+        return Ok(if report::agreed(&question, true)? { root } else { typed });
     }
     Err(Failure::usage(format!("{} is not the root of its repository", shown(&typed))).because(why).next(format!(
         "vmclaude enroll {}, or vmclaude enroll --here {}",
@@ -147,15 +147,15 @@ fn tell(host: &Host, dir: &Path, change: &Change) {
 
 /// Asks once, and only a person, whether Claude Code itself is to look too.
 fn offer_guard(host: &Host) -> Result<()> {
-    if !(host.tty[0] && host.tty[2] && barrier::is_open(host)) {
+    if !(host.can_ask() && barrier::is_open(host)) {
         return Ok(());
     }
     let file = shown(&barrier::file(host));
-    let answer = report::ask(&format!(
+    let question = format!(
         "An absolute path, npx or an editor can still start the host's Claude Code here.\n\
-         Have it look for itself, by a hook in {file}? [Y/n] "
-    ))?;
-    if !matches!(answer.as_str(), "" | "y" | "Y" | "yes") {
+         Have it look for itself, by a hook in {file}?"
+    );
+    if !report::agreed(&question, true)? {
         report::note("not asked again (vmclaude guard --install)");
         return barrier::decline(host);
     }

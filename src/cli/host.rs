@@ -34,13 +34,12 @@ pub(super) fn run(host: &Host, words: &HostArgs) -> Result<Exit> {
 }
 
 fn confirm(host: &Host, why: &str) -> Result<()> {
-    if !(host.tty[0] && host.tty[2]) {
+    if !host.can_ask() {
         return Err(Failure::refused("refusing to run claude on the host")
             .because(format!("{why}, and there is no terminal to ask on"))
             .next("vmclaude host, typed in a terminal"));
     }
-    let answer = report::ask(&format!("{why}. Run claude on the host, with everything of yours in reach? [y/N] "))?;
-    if matches!(answer.as_str(), "y" | "Y" | "yes") {
+    if report::agreed(&format!("{why}. Run claude on the host, with everything of yours in reach?"), false)? {
         return Ok(());
     }
     Err(Failure::refused("claude did not run").because("you did not say yes").next("claude (in the VM)"))

@@ -3,13 +3,12 @@
 use crate::cli::args::{Output, SessionForward, SessionLogs, SessionStop, SessionVerb};
 use crate::error::{Failure, Result};
 use crate::exit::Exit;
-use crate::host::Host;
+use crate::host::{Host, now};
 use crate::report::{self, sessions};
 use crate::session::record::{self, Facts};
 use crate::session::{desk, ended};
 use serde::Serialize;
 use std::path::PathBuf;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 /// The answer of `vmclaude session list --json`. `version` changes when a field's meaning does.
 #[derive(Debug, Serialize)]
@@ -117,8 +116,4 @@ fn none(id: Option<&str>) -> Failure {
         None => "there is no session".to_owned(),
     };
     Failure::usage(what).because("none that is running or remembered has that name").next("vmclaude session list")
-}
-
-fn now() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs())
 }

@@ -8,7 +8,7 @@ use crate::engine::qemu::Accel;
 use crate::enrollment::{self, shown, trust, verdict};
 use crate::error::{Failure, Result};
 use crate::exit::Exit;
-use crate::host::Host;
+use crate::host::{Host, now};
 use crate::image::apple::Known;
 use crate::plan::Limits;
 use crate::plan::mounts::WORKSPACE;
@@ -22,7 +22,7 @@ use crate::state;
 use crate::tripwire::store::Store;
 use std::ffi::OsString;
 use std::path::Path;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 use vmclaude_shim::find::{Search, find_host_claude};
 use vmclaude_shim::{Identity, Registry, Verdict};
 
@@ -63,11 +63,6 @@ fn watch(host: &Host, output: &Output, mut status: Status) -> Result<Exit> {
     }
 }
 
-/// Seconds since 1970.
-fn now() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs())
-}
-
 /// `known`: what is known of the engine.
 fn collect(host: &Host, now: u64, known: Option<&Engine>) -> Status {
     let mut problems = Vec::new();
@@ -95,7 +90,7 @@ fn collect(host: &Host, now: u64, known: Option<&Engine>) -> Status {
         problems.push(Problem { what, because: Vec::new(), next: Some("vmclaude prune".into()) });
     }
     let limits = settings.as_ref().map_or_else(|| Limits::default_for(host.memory), |s| s.limits);
-    let most_cpus = settings.as_ref().and_then(|s| s.most_cpus).unwrap_or(u32::MAX);
+    let cores = settings.as_ref().map_or(host.cores, |s| s.cores(host));
     let reach = settings.as_ref().map_or_else(String::new, |s| s.network.to_string());
     let allow_hosts = settings.iter().flat_map(|s| &s.network.allow_hosts).map(ToString::to_string).collect();
     let shell = shell::look(host, claude.runs, &mut problems);
@@ -105,10 +100,7 @@ fn collect(host: &Host, now: u64, known: Option<&Engine>) -> Status {
         claude,
         engine,
         image,
-        limits: status::Limits {
-            cpus: limits.cpus_for(accel == Some(Accel::Tcg), host.cores.min(most_cpus)),
-            memory_mib: limits.memory,
-        },
+        limits: status::Limits { cpus: limits.cpus_for(accel == Some(Accel::Tcg), cores), memory_mib: limits.memory },
         network: Network { reach, allow_hosts, refused: denied::last(&host.dirs) },
         sessions,
         shell,

@@ -39,13 +39,12 @@ pub(super) fn run(host: &Host, words: &Unenroll) -> Result<Exit> {
 }
 
 fn confirm(host: &Host, dir: &Path) -> Result<()> {
-    if !(host.tty[0] && host.tty[2]) {
+    if !host.can_ask() {
         return Err(Failure::usage("refusing to unenroll without asking")
             .because("there is no terminal to ask on")
             .next(format!("vmclaude unenroll --yes {}", quoted(dir))));
     }
-    let answer = report::ask(&format!("From now on claude runs on the host in {}. Sure? [y/N] ", shown(dir)))?;
-    if matches!(answer.as_str(), "y" | "Y" | "yes") {
+    if report::agreed(&format!("From now on claude runs on the host in {}. Sure?", shown(dir)), false)? {
         return Ok(());
     }
     Err(Failure::usage("nothing changed").because("you did not say yes").next("vmclaude list"))

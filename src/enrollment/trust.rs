@@ -4,7 +4,7 @@
 use super::{Project, refuse, shown, store};
 use crate::error::{Context, Failure, Result};
 use crate::files::{private_dir, write_atomic};
-use crate::host::Host;
+use crate::host::{Host, now};
 use crate::plan::approval::{Asker, Extra, Resolved};
 use crate::plan::request::{self, Asked, FILE, LARGEST, Request, Wishes};
 use crate::settings::Settings;
@@ -17,7 +17,6 @@ use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::time::{SystemTime, UNIX_EPOCH};
 use vmclaude_shim::decide::{Chain, in_tree};
 use vmclaude_shim::{Identity, Registry, Verdict, registry};
 
@@ -120,7 +119,7 @@ pub fn approve(host: &Host, project: &Path, resolved: &Resolved, digest: &str) -
         digest: digest.to_owned(),
         lines: resolved.lines(),
         packages: resolved.request.packages.clone(),
-        approved: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs()),
+        approved: now(),
     };
     let text = serde_json::to_vec_pretty(&record).what(|| "cannot write the approval")?;
     write_atomic(&record_file(host, project), &text, 0o600)

@@ -5,12 +5,11 @@ use crate::engine::apple::calls::Build;
 use crate::engine::apple::owner;
 use crate::error::{Context, Failure, Result};
 use crate::files;
-use crate::host::{Dirs, Host};
+use crate::host::{Dirs, Host, now};
 use crate::session::apple::{Asked, build};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::time::{SystemTime, UNIX_EPOCH};
 use vmclaude_init::wire::proto::VERSION;
 
 /// The processor of an image, as it is named in one.
@@ -78,7 +77,7 @@ pub fn make(host: &Host, asked: &Asked, request: Request<'_>, may_fetch: &dyn Fn
         fresh: request.fresh,
     };
     let image = build::build(asked, &order, &host.dirs.cache.join("image-build.log"), may_fetch)?;
-    let created = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs());
+    let created = now();
     let known = Known { digest: image.digest.clone(), reference, created, claude: claude.to_owned(), wire: VERSION };
     known.check(&image)?;
     let text = serde_json::to_vec_pretty(&known).what(|| "cannot write down what was built")?;

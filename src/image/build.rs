@@ -7,11 +7,11 @@ use super::tools::{Runner, require};
 use super::{claude, initramfs, kernel, rootfs, scratch};
 use crate::error::{Context, Failure, Result};
 use crate::files::{Lock, private_dir, sync_dir, try_lock};
-use crate::host::{Dirs, Host};
+use crate::host::{Dirs, Host, now};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 /// The files that belong to the base system.
 const BASE: [&str; 4] = ["base.erofs", "vmlinux", "modules.cpio", "scratch.ext4"];
@@ -219,10 +219,6 @@ fn replace_dir(from: &Path, to: &Path) -> Result<()> {
         std::fs::remove_dir_all(to).what(what)?;
     }
     std::fs::rename(from, to).what(what)
-}
-
-fn now() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs())
 }
 
 /// Numbers that go up: the newest image is the last in every listing.

@@ -156,6 +156,15 @@ pub fn ask(question: &str) -> Result<String> {
     Ok(line.trim().to_owned())
 }
 
+/// Asks whether; an empty answer is `usual`, and the question shows which that is.
+///
+/// # Errors
+/// As [`ask`].
+pub fn agreed(question: &str, usual: bool) -> Result<bool> {
+    let answer = ask(&format!("{question} [{}] ", if usual { "Y/n" } else { "y/N" }))?;
+    Ok(matches!(answer.as_str(), "y" | "Y" | "yes") || (usual && answer.is_empty()))
+}
+
 /// Asks a person on the terminal itself, after forgetting what was typed before the question; `None` when nobody can be
 /// asked: no terminal, or we are not the job in its foreground.
 pub fn ask_afresh(question: &str) -> Option<String> {

@@ -29,7 +29,7 @@ pub(super) fn ready(host: &Host, settings: &Settings, dry_run: bool) -> Result<C
         program: asked.program.clone(),
         version: SOUND,
         image: known.reference.clone(),
-        cores: host.cores.min(settings.most_cpus.unwrap_or(u32::MAX)),
+        cores: settings.cores(host),
         wire: settings.wire,
         caught: true,
         env: asked.env.clone(),
@@ -89,12 +89,10 @@ fn program(settings: &Settings) -> Result<PathBuf> {
 /// # Errors
 /// When the terminal cannot be read.
 pub fn may_fetch(host: &Host) -> Result<bool> {
-    if !(host.tty[0] && host.tty[2]) {
+    if !host.can_ask() {
         return Ok(false);
     }
-    let answer =
-        report::ask("vmclaude: Apple's container has no Linux kernel yet. Let it fetch the recommended one? [Y/n] ")?;
-    Ok(matches!(answer.as_str(), "" | "y" | "Y" | "yes"))
+    report::agreed("vmclaude: Apple's container has no Linux kernel yet. Let it fetch the recommended one?", true)
 }
 
 /// Tells a person, once for each thing that there is to tell.

@@ -81,8 +81,7 @@ fn try_kvm(host: &Host, qemu: &Path, image: &Files) -> Result<Accel> {
 }
 
 fn machine(host: &Host, settings: &Settings, qemu: &Path, image: &Files, accel: Accel) -> Machine {
-    let cores = host.cores.min(settings.most_cpus.unwrap_or(u32::MAX));
-    Machine { qemu: qemu.to_path_buf(), accel, cores, files: image.clone() }
+    Machine { qemu: qemu.to_path_buf(), accel, cores: settings.cores(host), files: image.clone() }
 }
 
 /// QEMU's program file.

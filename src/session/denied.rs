@@ -2,11 +2,10 @@
 
 use crate::error::{Context, Result};
 use crate::files;
-use crate::host::Dirs;
+use crate::host::{Dirs, now};
 use crate::net::{Denial, shown};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 /// How many are kept.
 const KEPT: usize = 32;
@@ -36,7 +35,7 @@ pub struct Refused {
 pub fn keep(dirs: &Dirs, project: &Path, denial: &Denial) -> Result<()> {
     files::private_dir(&dirs.state)?;
     let _lock = files::lock_within(&dirs.state.join("denied.lock"), LOCK_LIMIT)?;
-    let when = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs());
+    let when = now();
     let (target, why) = (shown(&denial.target), denial.why.to_owned());
     let new = Refused { when, project: project.to_path_buf(), target, why, allow: denial.remedy() };
     let mut all = last(dirs);

@@ -5,12 +5,12 @@ use super::ended;
 use super::usage::{self, Peak, Usage};
 use crate::error::{Context, Result};
 use crate::files;
+use crate::host::now;
 use crate::plan::ports::Forward;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 /// What is known of a session, on disk before anything is started.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -143,11 +143,6 @@ pub(super) fn write_live(dir: &Path, live: &Live) -> std::io::Result<()> {
 
 fn live(dir: &Path) -> Live {
     std::fs::read(dir.join(LIVE)).ok().and_then(|text| serde_json::from_slice(&text).ok()).unwrap_or_default()
-}
-
-/// Seconds since 1970.
-fn now() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs())
 }
 
 /// The facts of a new session of this process.

@@ -13,11 +13,9 @@ pub(crate) mod pty;
 pub(crate) mod wait;
 pub(crate) mod world;
 
-#[allow(unused_imports)] // not by every one of them
 pub(crate) use cases::Case;
 pub(crate) use program::{Done, Limited};
 pub(crate) use wait::until;
-#[allow(unused_imports)] // as above
 pub(crate) use world::{Engine, Who, World};
 
 /// Whether everything is tested, however long it takes (`tests/run --full`).
