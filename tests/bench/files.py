@@ -9,10 +9,10 @@ import statistics
 import subprocess
 import sys
 
-WORLD, HERE = os.environ["BENCH_WORLD"], os.path.dirname(os.path.abspath(__file__))
-ROUNDS, SIZES = int(os.environ["BENCH_ROUNDS"]), [int(n) for n in os.environ["BENCH_FILES"].split()]
-VM = f"{WORLD}/bin/vmclaude-container"
-ENV = {"HOME": f"{WORLD}/home", "PATH": "/usr/local/bin:/usr/bin:/bin", "TERM": "xterm", "LC_ALL": "C.UTF-8"}
+from world import ENV, ROUNDS, VM, WORLD
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+SIZES = [int(n) for n in os.environ["BENCH_FILES"].split()]
 GUEST = f"{HERE}/files-guest.sh"
 
 

@@ -7,9 +7,8 @@ import subprocess
 import sys
 import time
 
-WORLD, ROUNDS = os.environ["BENCH_WORLD"], int(os.environ["BENCH_ROUNDS"])
-VM = f"{WORLD}/bin/vmclaude-container"
-ENV = {"HOME": f"{WORLD}/home", "PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "TERM": "xterm", "LC_ALL": "C.UTF-8"}
+from world import ENV, ROUNDS, VM, WORLD, memory, template
+
 QUIET = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL}
 
 
@@ -32,27 +31,6 @@ def session():
     if child.stdout.readline() != b"ready\n":
         sys.exit("a session did not start")
     return child
-
-
-def tree(pid):
-    """A process and all below it."""
-    below = [int(c) for t in os.listdir(f"/proc/{pid}/task") for c in open(f"/proc/{pid}/task/{t}/children").read().split()]
-    return [pid] + [p for child in below for p in tree(child)]
-
-
-def memory(pid):
-    """Private memory of ours and QEMU's anonymous memory (the guest's is not part of it), in MiB."""
-    ours = qemu = 0
-    for process in tree(pid):
-        sums = {}
-        for line in open(f"/proc/{process}/smaps_rollup").read().splitlines()[1:]:
-            name, kib = line.split()[:2]
-            sums[name[:-1]] = int(kib) / 1024
-        if open(f"/proc/{process}/comm").read().startswith("qemu"):
-            qemu += sums["Anonymous"]
-        else:
-            ours += sums["Private_Dirty"] + sums["Private_Clean"]
-    return ours, qemu
 
 
 def growth():
@@ -111,11 +89,7 @@ def rivals():
 
 def main():
     took([VM, "true"])  # the verdict about KVM, and the template's maker
-    templates, limit = f"{WORLD}/home/.cache/vmclaude/templates", time.monotonic() + 240
-    while not (os.path.isdir(templates) and any(len(name) == 32 for name in os.listdir(templates))):
-        if time.monotonic() > limit:
-            sys.exit("no template was made")
-        time.sleep(0.1)
+    template()
     print(f"{ROUNDS} rounds, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}\n")
     growth()
     rivals()

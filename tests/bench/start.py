@@ -6,13 +6,12 @@ import pty
 import select
 import statistics
 import subprocess
-import sys
 import threading
 import time
 
-WORLD, KERNEL, ROUNDS = os.environ["BENCH_WORLD"], os.environ["BENCH_KERNEL"], int(os.environ["BENCH_ROUNDS"])
-VM = f"{WORLD}/bin/vmclaude-container"
-ENV = {"HOME": f"{WORLD}/home", "PATH": "/usr/bin:/bin", "TERM": "xterm", "LC_ALL": "C.UTF-8"}
+from world import ENV, ROUNDS, VM, WORLD, memory, template
+
+KERNEL = os.environ["BENCH_KERNEL"]
 BARE = [
     "qemu-system-x86_64", "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
     "-machine", "q35,usb=off,sata=off,smbus=off,i8042=off", "-accel", "tcg", "-cpu", "max,erms=off", "-smp", "1", "-m", "256M",
@@ -45,7 +44,6 @@ def first_byte(warm):
 
 def stdout_rate():
     """100 MiB that the guest makes, less the time of a run that prints nothing; the sum is checked."""
-    start = time.monotonic()
     child = subprocess.Popen([VM, "head", "-c", str(100 << 20), "/dev/zero"], env=ENV, cwd=f"{WORLD}/p",
                              stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
     seen, first = hashlib.sha256(), None
@@ -102,26 +100,6 @@ def echo(keys=200, busy=False):
     return times, ours
 
 
-def memory(pid):
-    """Private memory of ours in MiB: this process and its children, without QEMU; and QEMU's own beside the guest's."""
-    ours = qemu = 0
-    children = [int(c) for t in os.listdir(f"/proc/{pid}/task") for c in open(f"/proc/{pid}/task/{t}/children").read().split()]
-    grand = [int(c) for p in children for c in open(f"/proc/{p}/task/{p}/children").read().split()]
-    for process in [pid, *children, *grand]:
-        try:
-            smaps = open(f"/proc/{process}/smaps_rollup").read().splitlines()
-            name = open(f"/proc/{process}/comm").read()
-        except OSError:
-            continue
-        private = sum(int(l.split()[1]) for l in smaps if l.startswith(("Private_Dirty", "Private_Clean"))) / 1024
-        if name.startswith("qemu"):
-            anonymous = sum(int(l.split()[1]) for l in smaps if l.startswith("Anonymous:")) / 1024
-            qemu += anonymous
-        else:
-            ours += private
-    return ours, qemu
-
-
 def show(name, values, unit, anchor=None, goal=""):
     middle = statistics.median(values)
     ratio = f"{middle / anchor:6.2f}x" if anchor else "       "
@@ -132,11 +110,7 @@ def show(name, values, unit, anchor=None, goal=""):
 def main():
     print("fastest bare boot: " + " ".join(BARE).replace(WORLD, "WORLD").replace(KERNEL, "WORLD/vmlinux"))
     whole([VM, "true"])  # the verdict about KVM, and the template's maker
-    templates, limit = f"{WORLD}/home/.cache/vmclaude/templates", time.monotonic() + 240
-    while not (os.path.isdir(templates) and any(len(name) == 32 for name in os.listdir(templates))):
-        if time.monotonic() > limit:
-            sys.exit("no template was made")
-        time.sleep(0.1)
+    template()
     time.sleep(1)
     measures = {
         "bare": lambda: whole(BARE),

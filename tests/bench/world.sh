@@ -13,7 +13,8 @@ make_world() { # ROUNDS: a world of its own in $world, with the tests' image and
   cp "$out/release/vmclaude" "$world/bin/vmclaude"
   ln -s vmclaude "$world/bin/vmclaude-container"
   BENCH_KERNEL=$(realpath "$world/home/.local/share/vmclaude/images/current")/vmlinux
-  export BENCH_WORLD=$world BENCH_ROUNDS=$1 BENCH_KERNEL
+  # Nothing is written beside the scripts.
+  export BENCH_WORLD=$world BENCH_ROUNDS=$1 BENCH_KERNEL PYTHONDONTWRITEBYTECODE=1
 }
 
 measure() { # FILE: runs the measurements; CHRT=1 keeps other programs of the machine out of the way
