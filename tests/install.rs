@@ -30,7 +30,7 @@ impl World {
         for name in ["release/shell", "home", "archive/bin", "archive/lib/vmclaude"] {
             std::fs::create_dir_all(root.join(name)).expect("mkdir");
         }
-        for name in ["install.sh", "shell/start-files.sh"] {
+        for name in ["install.sh", "shell/needs.sh", "shell/start-files.sh"] {
             std::fs::copy(Path::new(ROOT).join(name), root.join("release").join(name)).expect("copy");
         }
         std::fs::copy(env!("CARGO_BIN_EXE_vmclaude"), root.join("archive/bin/vmclaude")).expect("copy");
