@@ -145,24 +145,29 @@ pub fn help(text: &clap::Error) -> Result<()> {
     }
 }
 
-/// Asks on the terminal and reads one line; an end of input is an empty answer.
+/// Asks on the terminal and reads one line; `None` at the end of input, when nobody answered.
 ///
 /// # Errors
 /// When the terminal cannot be read.
-pub fn ask(question: &str) -> Result<String> {
+pub fn ask(question: &str) -> Result<Option<String>> {
     let _ = write!(std::io::stderr(), "{}", clean_lines(question));
     let mut line = String::new();
-    std::io::stdin().read_line(&mut line).map_err(|e| Failure::new("cannot read your answer").because(e))?;
-    Ok(line.trim().to_owned())
+    let read = std::io::stdin().read_line(&mut line).map_err(|e| Failure::new("cannot read your answer").because(e))?;
+    if read == 0 {
+        let _ = writeln!(std::io::stderr());
+        return Ok(None);
+    }
+    Ok(Some(line.trim().to_owned()))
 }
 
-/// Asks whether; an empty answer is `usual`, and the question shows which that is.
+/// Asks whether; an empty line is `usual`, and the question shows which that is. No answer is no yes.
 ///
 /// # Errors
 /// As [`ask`].
 pub fn agreed(question: &str, usual: bool) -> Result<bool> {
     let answer = ask(&format!("{question} [{}] ", if usual { "Y/n" } else { "y/N" }))?;
-    Ok(matches!(answer.as_str(), "y" | "Y" | "yes") || (usual && answer.is_empty()))
+    let yes = |answer: &str| ["y", "yes"].iter().any(|yes| answer.eq_ignore_ascii_case(yes));
+    Ok(answer.is_some_and(|answer| yes(&answer) || (usual && answer.is_empty())))
 }
 
 /// Asks a person on the terminal itself, after forgetting what was typed before the question; `None` when nobody can be

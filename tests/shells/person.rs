@@ -2,6 +2,8 @@
 
 use crate::pty::Typist;
 use crate::world::{VMCLAUDE, World, shell_of};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use vmclaude::hook::start_lines;
 
@@ -100,4 +102,131 @@ fn a_pane_of_tmux_routes() {
     let done = world.run(world.shell(&["bash", "-c"]).arg(script));
     let said = std::fs::read_to_string(world.path("out/said")).unwrap_or_default();
     assert_eq!(said, "VM [x]\nVM [y]\n", "{done:?}");
+}
+
+/// Settings of the host's Claude Code whose bytes no program would write again like that.
+const SETTINGS: &str = "{\n  \"model\": \"opus\",\t\"theme\" : \"dark\",\n\n  \"permissions\":{\"allow\":[ ]} }  \n\n";
+
+/// Everything that a person could notice of a file.
+fn whole(path: &Path) -> (Vec<u8>, u32, u64, i64, i64) {
+    let meta = path.metadata().expect("there");
+    (std::fs::read(path).expect("read"), meta.mode(), meta.ino(), meta.mtime(), meta.mtime_nsec())
+}
+
+/// A world whose user has used Claude Code on the host, and directories `a` `b` `c` `d` in `out`.
+fn with_settings() -> (World, PathBuf) {
+    let world = World::new();
+    for name in ["ho me's/.claude", "out/a", "out/b", "out/c", "out/d"] {
+        std::fs::create_dir_all(world.path(name)).expect("mkdir");
+    }
+    let file = world.path("ho me's/.claude/settings.json");
+    std::fs::write(&file, SETTINGS).expect("write");
+    std::fs::set_permissions(&file, PermissionsExt::from_mode(0o640)).expect("chmod");
+    (world, file)
+}
+
+/// Types `vmclaude enroll` in a directory, and answers the question about the second barrier, if it is asked.
+fn enroll_in(t: &mut Typist, dir: &str, answer: Option<&str>) -> String {
+    let line = format!("cd \"$O/{dir}\"; {VMCLAUDE} enroll");
+    let Some(answer) = answer else { return t.step(&line) };
+    t.keys(&format!("{line}\n"));
+    let mut said = t.wait("Have it look for itself, by a hook in ");
+    said += &t.wait("[Y/n] ");
+    t.keys(answer);
+    said + &t.step("echo st=$?.")
+}
+
+#[test]
+fn the_second_barrier_is_offered_once_and_a_no_changes_no_byte() {
+    let (world, file) = with_settings();
+    let before = whole(&file);
+    let mut t = Typist::new(&world, &["bash"]);
+    // The end of input is nobody's answer.
+    for (dir, answer) in [("a", "n\n"), ("b", "\u{4}"), ("c", "what?\n")] {
+        let said = enroll_in(&mut t, dir, Some(answer));
+        for part in [".claude/settings.json", "not asked again (vmclaude guard --install)", "st=0."] {
+            assert!(said.contains(part), "{answer:?}: no {part:?} in {said}");
+        }
+        assert_eq!(whole(&file), before, "{answer:?}");
+        let again = enroll_in(&mut t, "d", None);
+        assert!(again.contains("enrolled") && !again.contains("Have it look"), "{again}");
+        std::fs::remove_file(world.state.join("no-guard")).expect("it was written down");
+    }
+    let listed = world.run(Command::new(VMCLAUDE).arg("list")).out;
+    assert!(["/out/a\n", "/out/b\n", "/out/c\n", "/out/d\n"].iter().all(|tree| listed.contains(tree)), "{listed}");
+}
+
+#[test]
+fn the_second_barrier_that_was_accepted_adds_its_hook_and_leaves_every_other_byte() {
+    for answer in ["\n", "y\n", "YES\n"] {
+        let (world, file) = with_settings();
+        let mut t = Typist::new(&world, &["zsh"]);
+        let said = enroll_in(&mut t, "a", Some(answer));
+        assert!(said.contains("it does now (vmclaude guard --remove takes it out again)"), "{said}");
+        let with = std::fs::read_to_string(&file).expect("read");
+        assert_eq!(with.matches("guard --state").count(), 2, "{with}");
+        assert_eq!(file.metadata().expect("there").mode() & 0o7777, 0o640);
+        // What was there is there still, in its order, and what was added is in one piece before the last brace.
+        let (head, tail) = SETTINGS.split_once(" }  \n").expect("an end");
+        assert!(with.starts_with(head) && with.ends_with(&format!("}}  \n{tail}")), "{with}");
+        let again = enroll_in(&mut t, "b", None);
+        assert!(!again.contains("Have it look"), "{again}");
+        let removed = world.run(Command::new(VMCLAUDE).args(["guard", "--remove"]));
+        assert_eq!(
+            (removed.code, std::fs::read_to_string(&file).expect("read").as_str()),
+            (0, SETTINGS),
+            "{removed:?}"
+        );
+        assert!(!enroll_in(&mut t, "c", None).contains("Have it look"), "a removal is an answer");
+    }
+}
+
+#[test]
+fn settings_that_cannot_take_the_second_barrier_stay_and_the_directory_is_enrolled() {
+    let (world, file) = with_settings();
+    std::fs::write(&file, "{ not JSON").expect("write");
+    let before = whole(&file);
+    let mut t = Typist::new(&world, &["bash"]);
+    let said = enroll_in(&mut t, "a", Some("y\n"));
+    assert!(said.contains("cannot change") && said.contains("by hand") && said.contains("st=0."), "{said}");
+    assert_eq!(whole(&file), before);
+    assert!(world.run(Command::new(VMCLAUDE).arg("list")).out.contains("/out/a\n"));
+}
+
+#[test]
+fn the_first_enrollment_offers_a_copy_of_the_hosts_settings_and_the_next_does_not() {
+    for answer in ["n\n", "\n"] {
+        let (world, file) = with_settings();
+        let before = whole(&file);
+        let shared = world.path("ho me's/.vm-claude/shared/settings.json");
+        let gone = world.run(Command::new(VMCLAUDE).args(["unenroll", "--yes"]).arg(world.path("tr ee")));
+        assert_eq!(gone.code, 0, "{}", gone.err);
+        let mut t = Typist::new(&world, &["bash"]);
+        t.keys(&format!("cd \"$O/a\"; {VMCLAUDE} enroll\n"));
+        let asked = t.wait("without hooks and secrets? [Y/n] ");
+        assert!(asked.contains("Copy settings.json from"), "{asked}");
+        assert!(!shared.exists(), "nobody has answered yet");
+        t.keys(answer);
+        t.wait("Have it look for itself");
+        t.wait("[Y/n] ");
+        assert_eq!(shared.exists(), answer == "\n");
+        t.keys("n\n");
+        assert!(t.step("echo st=$?.").contains("st=0."));
+        assert_eq!(whole(&file), before, "the host's own are read only");
+        assert!(!enroll_in(&mut t, "b", None).contains("Copy "), "the first only");
+    }
+}
+
+#[test]
+fn a_no_to_the_repositorys_root_enrolls_what_was_typed() {
+    let world = World::new();
+    std::fs::create_dir_all(world.path("out/.git")).expect("mkdir");
+    std::fs::create_dir_all(world.path("out/sub")).expect("mkdir");
+    let mut t = Typist::new(&world, &["fish"]);
+    t.keys(&format!("cd \"$O/sub\"; {VMCLAUDE} enroll\n"));
+    t.wait("instead? [Y/n] ");
+    t.keys("n\n");
+    t.step("true");
+    let listed = world.run(Command::new(VMCLAUDE).arg("list")).out;
+    assert!(listed.contains("/out/sub\n") && !listed.contains("/out\n"), "{listed}");
 }
