@@ -98,7 +98,7 @@ mod tests {
     #[test]
     fn only_the_two_keys_are_taken_and_they_are_quoted() {
         let got =
-            parse("user.name\nAnn \"A\\B\" Lee\nevil\0user.email\na@b.example\0user.name\nLast\"\\\u{7}\0user.x\ny\0");
+            parse("user.name\nA \"B\\C\" Name\nevil\0user.email\na@b.example\0user.name\nLast\"\\\u{7}\0user.x\ny\0");
         assert_eq!((got.name.as_deref(), got.email.as_deref()), (Some("Last\"\\\u{7}"), Some("a@b.example")));
         let text = String::from_utf8(system_config(&got)).expect("text");
         assert!(text.ends_with("[user]\n\tname = \"Last\\\"\\\\\"\n\temail = \"a@b.example\"\n"), "{text}");
@@ -122,12 +122,12 @@ mod tests {
         git(&["init", "-q"]);
         git(&["config", "user.email", "project@evil.example"]);
         let global =
-            "[user]\n\tname = Ann\n\temail = ann@home.example\n[includeIf \"gitdir:~/work/\"]\n\tpath = work.conf\n";
+            "[user]\n\tname = A Name\n\temail = a@home.example\n[includeIf \"gitdir:~/work/\"]\n\tpath = work.conf\n";
         std::fs::write(home.join(".gitconfig"), global).expect("write");
-        std::fs::write(home.join("work.conf"), "[user]\n\temail = ann@work.example\n[core]\n\teditor = x\n")
+        std::fs::write(home.join("work.conf"), "[user]\n\temail = a@work.example\n[core]\n\teditor = x\n")
             .expect("write");
         let got = identity(&host, &project);
-        assert_eq!((got.name.as_deref(), got.email.as_deref()), (Some("Ann"), Some("ann@work.example")));
-        assert_eq!(identity(&host, &home).email.as_deref(), Some("ann@home.example"));
+        assert_eq!((got.name.as_deref(), got.email.as_deref()), (Some("A Name"), Some("a@work.example")));
+        assert_eq!(identity(&host, &home).email.as_deref(), Some("a@home.example"));
     }
 }

@@ -11,7 +11,7 @@ const CLASS: &str = "git";
 /// The host's git.
 pub(crate) fn git(world: &World, args: &[&str]) -> crate::support::Done {
     let program = ["/usr/bin/git", "/usr/local/bin/git"].into_iter().find(|p| Path::new(p).exists()).expect("git");
-    let identity = ["-c", "user.name=Ann", "-c", "user.email=ann@example.org"];
+    let identity = ["-c", "user.name=A Name", "-c", "user.email=a@example.org"];
     world.command(program).env("GIT_TEMPLATE_DIR", world.path("template")).args(identity).args(args).done()
 }
 

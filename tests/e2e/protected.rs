@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 /// The host's Git in a world of its own.
 fn git(world: &World, args: &[&str]) {
     let program = ["/usr/bin/git", "/usr/local/bin/git"].into_iter().find(|p| Path::new(p).exists()).expect("git");
-    let identity = ["-c", "user.name=Ann", "-c", "user.email=ann@example.org"];
+    let identity = ["-c", "user.name=A Name", "-c", "user.email=a@example.org"];
     // Without the examples that distributions put into every repository: a boot copies them many times here.
     let done = world.command(program).env("GIT_TEMPLATE_DIR", world.path("template")).args(identity).args(args).done();
     assert_eq!(done.code(), Some(0), "git {args:?}: {done:?}");

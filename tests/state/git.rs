@@ -6,7 +6,7 @@ use std::fs;
 /// A repository with a linked worktree, and one with a submodule, of somebody with a name.
 fn world() -> World {
     let world = World::new(Who::nth(1));
-    let global = "[user]\n\tname = Ann \\\"A\\\" Lee\n\temail = ann@example.org\n[core]\n\teditor = evil\n\
+    let global = "[user]\n\tname = A \\\"B\\\" Name\n\temail = a@example.org\n[core]\n\teditor = evil\n\
                   [init]\n\tdefaultBranch = main\n[protocol \"file\"]\n\tallow = always\n";
     world.write("home/.gitconfig", global);
     world.configure("[network]\nmode = 'none'\n");
@@ -37,7 +37,7 @@ fn worktrees_and_submodules_work_and_commits_are_the_users() {
     let world = world();
     for dir in ["linked", "super/deps/lib"] {
         let done = world.vm(&["bash", "-c", COMMIT]).current_dir(world.path(dir)).done();
-        let who = "Ann \"A\" Lee <ann@example.org>";
+        let who = "A \"B\" Name <a@example.org>";
         assert_eq!(
             (done.code(), done.out()),
             (Some(0), format!("{who} first\n{who} from the guest\n")),
