@@ -4,6 +4,8 @@
 set -eu
 umask 022
 unset CDPATH
+# Start files are bytes: in another locale a Mac's sed and sort refuse those that are no text.
+LC_ALL=C && export LC_ALL
 here=$(cd "$(dirname "$0")" && pwd -P)
 os=$(uname -s | tr '[:upper:]' '[:lower:]') arch=$(uname -m)
 [ "$arch" != arm64 ] || arch=aarch64
@@ -66,19 +68,32 @@ done
 # --- build ----------------------------------------------------------------------------------------------------------
 build() {
   cd "$here"
-  out=${CARGO_TARGET_DIR:-target} triple=$arch-unknown-linux-gnu
+  out=${CARGO_TARGET_DIR:-target}
+  if [ "$os" = darwin ]; then # the guest's supervisor is built where the image is
+    "$cargo" build --locked --release -p vmclaude -p vmclaude-shim >&2
+    static=$out/release
+    return 0
+  fi
+  triple=$arch-unknown-linux-gnu
+  static=$out/$triple/release
   "$cargo" build --locked --release -p vmclaude >&2
   # Static: one runs where there is no library yet, the other in no time.
   (export "CARGO_TARGET_$(echo "$triple" | tr '[:lower:]-' '[:upper:]_')_RUSTFLAGS=-C target-feature=+crt-static"
     "$cargo" build --locked --release --target "$triple" -p vmclaude-init -p vmclaude-shim >&2)
 }
+sources_for_guest() { # what Apple's builder makes the image of, where an archive has not brought it
+  if [ "$os" != darwin ] || [ -f "$1/source/image/Containerfile" ]; then return 0; fi
+  sources
+  mkdir -p "$1/source"
+  cp -R "$here/Cargo.toml" "$here/Cargo.lock" "$here/image" "$1/source/"
+}
 copy_if_new() { cmp -s "$1" "$2" || { cp "$1" "$2.new" && mv -f "$2.new" "$2"; }; }
 build_only() {
   build
   mkdir -p "$out/lib/vmclaude"
-  for name in vmclaude-init vmclaude-shim; do
-    copy_if_new "$out/$triple/release/$name" "$out/lib/vmclaude/$name"
-  done
+  for name in $helpers; do copy_if_new "$static/$name" "$out/lib/vmclaude/$name"; done
+  rm -rf "$out/lib/vmclaude/source"
+  sources_for_guest "$out/lib/vmclaude"
   ln -sf vmclaude "$out/release/vmclaude-container"
 }
 fill_stage() { # $work becomes what the prefix will get
@@ -88,9 +103,11 @@ fill_stage() { # $work becomes what the prefix will get
   else
     build
     cp "$out/release/vmclaude" "$work/bin/"
-    cp "$out/$triple/release/vmclaude-init" "$out/$triple/release/vmclaude-shim" "$work/lib/vmclaude/"
+    for name in $helpers; do cp "$static/$name" "$work/lib/vmclaude/"; done
   fi
-  for name in bin/vmclaude lib/vmclaude/vmclaude-init lib/vmclaude/vmclaude-shim; do
+  sources_for_guest "$work/lib/vmclaude"
+  for name in vmclaude $helpers; do
+    case $name in vmclaude) name=bin/$name ;; *) name=lib/vmclaude/$name ;; esac
     [ -x "$work/$name" ] || fail "there is no $name in what was built" "try: rm $archive"
   done
   ln -sf vmclaude "$work/bin/vmclaude-container"
@@ -112,12 +129,20 @@ prove() { # the image, and a VM from it, before anything is installed
   mkdir -p "$stage/home" "$stage/project"
   cd "$stage/project"
   # A home of its own: the trial leaves nothing in yours.
+  if [ "$os" = darwin ]; then lend_library "$stage/home/Library"; fi
   # shellcheck disable=SC2016 # for the guest's shell
   proof=$(XDG_CONFIG_HOME=$(xdg "${XDG_CONFIG_HOME-}" .config) XDG_DATA_HOME=$(xdg "${XDG_DATA_HOME-}" .local/share) \
     XDG_CACHE_HOME=$(xdg "${XDG_CACHE_HOME-}" .cache) XDG_STATE_HOME=$stage/home/state HOME=$stage/home \
     "$work/bin/vmclaude-container" sh -c 'echo "kernel $(uname -r), Claude Code $(claude --version)"' </dev/null) ||
-    fail 'the VM did not boot, so nothing was installed'
+    fail 'the VM did not boot, so nothing was installed' "the image stays for the next try, in $data"
   cd "$here"
+}
+lend_library() { # a Mac has no variables for these directories: all but the state is lent to the trial's home
+  mkdir -p "$1/Application Support/vmclaude" "$1/Caches"
+  ln -s "$cache" "$1/Caches/vmclaude"
+  for name in images config.toml; do
+    [ ! -e "$data/$name" ] || ln -s "$data/$name" "$1/Application Support/vmclaude/$name"
+  done
 }
 
 # --- change, and change back ----------------------------------------------------------------------------------------
@@ -215,16 +240,20 @@ uninstall_all() {
   if [ -n "$dry" ]; then sed 's/^/would take out: /' "$manifest"; unguard; return 0; fi
   [ -z "$purge" ] || ask 'Remove images, settings, conversations and logins for good?' y/N ||
     fail 'nothing was removed' 'because --purge was not confirmed' 'try: ./install.sh --uninstall --purge --yes'
-  open_stage "$(dirname "$prefix")"
+  stay=$prefix # the nearest directory that was there before us
+  while grep -qxF "dir $stay" "$manifest"; do stay=$(dirname "$stay"); done
+  open_stage "$stay"
   unguard
+  if [ -n "$purge" ] && [ -f "$data/images/apple.json" ]; then
+    "$prefix/bin/vmclaude" image rm --all || say "Apple's container keeps the image: container image list"
+  fi
   sort -r "$manifest" >"$stage/todo" # what lies in a directory comes before it
   while read -r what name; do
     case $what in rc) unedit "$name" ;; file) take "$prefix/$name" ;; esac
   done <"$stage/todo"
   take "$manifest"
   if [ -n "$purge" ]; then
-    for dir in "$state" "$data" "$(xdg "${XDG_CONFIG_HOME-}" .config)/vmclaude" \
-      "$(xdg "${XDG_CACHE_HOME-}" .cache)/vmclaude" "$HOME/.vm-claude"; do rm -rf "$dir"; done
+    for dir in "$state" "$data" "$config" "$cache" "$HOME/.vm-claude"; do rm -rf "$dir"; done
     say 'vmclaude is gone, and everything that it kept.'
   else
     say "vmclaude is gone. Kept: $state, $data, $HOME/.vm-claude and its settings (--purge removes them)."
@@ -235,6 +264,9 @@ uninstall_all() {
   say 'claude runs on the host again, in every directory. Close the terminals that are open.'
 }
 
+helpers=vmclaude-shim # programs in lib/vmclaude; on a Mac the image has its supervisor already
+[ "$os" = darwin ] || helpers="$helpers vmclaude-init"
+case $os in linux | darwin) ;; *) fail "vmclaude runs on Linux and macOS, not on $os" ;; esac
 if [ $mode = build ]; then
   need_to_build
   provide
@@ -243,18 +275,17 @@ if [ $mode = build ]; then
 fi
 [ -d "${HOME:-}" ] || fail 'there is no home directory' 'try: export HOME=/path/to/your/home'
 case $prefix in /*) ;; *) prefix=$PWD/$prefix ;; esac
+# Where the program itself keeps them.
 state=$(xdg "${XDG_STATE_HOME-}" .local/state)/vmclaude data=$(xdg "${XDG_DATA_HOME-}" .local/share)/vmclaude
-# Where the program itself keeps them: macOS has one directory for both.
-if [ "$os" = darwin ]; then data=$HOME/Library/Application\ Support/vmclaude state=$data/state; fi
+config=$(xdg "${XDG_CONFIG_HOME-}" .config)/vmclaude cache=$(xdg "${XDG_CACHE_HOME-}" .cache)/vmclaude
+if [ "$os" = darwin ]; then
+  data=$HOME/Library/Application\ Support/vmclaude cache=$HOME/Library/Caches/vmclaude
+  state=$data/state config=$data
+fi
 manifest=$prefix/lib/vmclaude/manifest
 case $prefix$HOME$state in *'
 '*) fail 'there is a newline in the name of a directory' 'try: ./install.sh --prefix DIR' ;; esac
 [ -z "${SUDO_USER-}" ] || [ -O "$HOME" ] || fail "$HOME is not root's" 'try: ./install.sh without sudo'
 # shellcheck source=shell/start-files.sh
 . "$here/shell/start-files.sh"
-if [ $mode = uninstall ]; then uninstall_all; exit 0; fi
-case $os in
-  linux) install_all ;;
-  darwin) check_mac ;;
-  *) fail "vmclaude runs on Linux and macOS, not on $os" ;;
-esac
+case $mode in uninstall) uninstall_all ;; *) install_all ;; esac

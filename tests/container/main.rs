@@ -3,6 +3,7 @@
 //! is touched.
 
 mod images;
+mod install;
 mod kills;
 mod services;
 #[path = "../support/mod.rs"]

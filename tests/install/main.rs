@@ -1,131 +1,12 @@
 //! install.sh as a program, with a home of its own and an archive in place of a build.
 
-use std::collections::BTreeMap;
-use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
-use std::sync::OnceLock;
+mod mac;
+mod world;
 
-const ROOT: &str = env!("CARGO_MANIFEST_DIR");
-
-/// A release as somebody downloads it, and a home to install it into. Names that need quotes everywhere.
-struct World {
-    root: PathBuf,
-    _dir: tempfile::TempDir,
-}
-
-struct Done {
-    out: String,
-    err: String,
-    code: i32,
-}
-
-/// Every path with its kind, mode and contents.
-type Snapshot = BTreeMap<PathBuf, (String, Vec<u8>)>;
-
-impl World {
-    fn new() -> World {
-        let dir = tempfile::Builder::new().prefix("vm claude's-").tempdir().expect("tempdir");
-        let root = dir.path().canonicalize().expect("real");
-        for name in ["release/shell", "home", "archive/bin", "archive/lib/vmclaude"] {
-            std::fs::create_dir_all(root.join(name)).expect("mkdir");
-        }
-        for name in ["install.sh", "shell/needs.sh", "shell/start-files.sh"] {
-            std::fs::copy(Path::new(ROOT).join(name), root.join("release").join(name)).expect("copy");
-        }
-        std::fs::copy(env!("CARGO_BIN_EXE_vmclaude"), root.join("archive/bin/vmclaude")).expect("copy");
-        for name in ["vmclaude-shim", "vmclaude-init"] {
-            // Nothing boots here, so the supervisor may be any program.
-            std::fs::copy(shim(), root.join("archive/lib/vmclaude").join(name)).expect("copy");
-        }
-        let world = World { root, _dir: dir };
-        let archive = world.root.join(format!("release/vmclaude-linux-{}.tar.gz", std::env::consts::ARCH));
-        let mut tar = Command::new("tar");
-        tar.arg("-czf").arg(archive).arg("-C").arg(world.root.join("archive")).args(["bin", "lib"]);
-        assert!(tar.status().expect("tar").success());
-        world
-    }
-
-    fn home(&self, name: &str) -> PathBuf {
-        self.root.join("home").join(name)
-    }
-
-    fn write(&self, name: &str, bytes: &[u8]) {
-        std::fs::create_dir_all(self.home(name).parent().expect("a parent")).expect("mkdir");
-        std::fs::write(self.home(name), bytes).expect("write");
-    }
-
-    fn read(&self, name: &str) -> String {
-        String::from_utf8_lossy(&std::fs::read(self.home(name)).expect(name)).into_owned()
-    }
-
-    fn run(&self, words: &[&str]) -> Done {
-        let script = self.root.join("release/install.sh");
-        let mut command = Command::new("/bin/sh");
-        done(self.clean(command.arg(script).arg("--no-image").args(words)))
-    }
-
-    fn install(&self) -> Done {
-        let done = self.run(&[]);
-        assert_eq!(done.code, 0, "{}{}", done.out, done.err);
-        done
-    }
-
-    #[allow(clippy::disallowed_methods)] // the system's own PATH: shells and tools are to be found
-    fn clean<'a>(&self, command: &'a mut Command) -> &'a mut Command {
-        let path = std::env::var_os("PATH").expect("PATH");
-        command.env_clear().env("PATH", path).env("HOME", self.home("")).current_dir(&self.root).stdin(Stdio::null())
-    }
-
-    fn snapshot(&self) -> Snapshot {
-        let mut found = Snapshot::new();
-        look(&self.root.join("home"), &mut found);
-        found
-    }
-}
-
-fn shim() -> &'static Path {
-    static SHIM: OnceLock<PathBuf> = OnceLock::new();
-    SHIM.get_or_init(|| {
-        assert!(Command::new(Path::new(ROOT).join("tests/build-shim")).status().expect("sh").success());
-        let bin = Path::new(env!("CARGO_BIN_EXE_vmclaude")).parent().expect("a directory");
-        bin.with_file_name("lib").join("vmclaude/vmclaude-shim")
-    })
-}
-
-fn look(dir: &Path, into: &mut Snapshot) {
-    for entry in std::fs::read_dir(dir).expect("readable").flatten() {
-        let (path, meta) = (entry.path(), entry.path().symlink_metadata().expect("there"));
-        let kind = format!("{:?} {:o}", meta.file_type(), meta.mode());
-        let bytes = match (meta.is_symlink(), meta.is_file()) {
-            (true, _) => std::fs::read_link(&path).expect("link").into_os_string().into_encoded_bytes(),
-            (_, true) => std::fs::read(&path).expect("readable"),
-            _ => Vec::new(),
-        };
-        if meta.is_dir() {
-            look(&path, into);
-        }
-        into.insert(path, (kind, bytes));
-    }
-}
-
-fn done(command: &mut Command) -> Done {
-    let out = command.output().expect("starts");
-    let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
-    Done { out: text(out.stdout), err: text(out.stderr), code: out.status.code().unwrap_or(-1) }
-}
-
-/// A home as people have them: a link, no newline at the end, bytes that are not text, an empty file, an odd mode.
-fn lived_in() -> World {
-    let world = World::new();
-    world.write(".bashrc", b"alias ll='ls -l'");
-    world.write(".profile", b"# caf\xe9\n. ~/.bashrc\n");
-    world.write(".zshenv", b"");
-    world.write("dotfiles/zshrc", b"setopt autocd\n");
-    symlink("dotfiles/zshrc", world.home(".zshrc")).expect("ln");
-    std::fs::set_permissions(world.home(".profile"), PermissionsExt::from_mode(0o640)).expect("chmod");
-    world
-}
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::Path;
+use std::process::Command;
+use world::{Snapshot, World, done, lived_in};
 
 #[test]
 fn installing_twice_is_installing_once_and_uninstalling_gives_every_byte_back() {
@@ -266,6 +147,47 @@ fn a_failure_half_way_leaves_everything_as_it_was() {
 }
 
 #[test]
+fn another_prefix_has_everything_and_uninstalls_by_its_own_copy() {
+    for words in [&["--prefix", "opt/vm claude's", "--no-shell"][..], &["--prefix=opt/vm claude's", "--no-shell"]] {
+        let world = lived_in();
+        let before = world.snapshot();
+        let installed = world.run_in(&world.home(""), words);
+        assert_eq!(installed.code, 0, "{}", installed.err);
+        let prefix = world.home("opt/vm claude's");
+        for name in ["bin/vmclaude", "bin/vmclaude-container", "lib/vmclaude/install.sh", "share/man/man1/vmclaude.1"] {
+            assert!(prefix.join(name).exists(), "{name}");
+        }
+        assert!(!world.home(".local/bin").exists());
+        assert_eq!(world.read(".bashrc"), "alias ll='ls -l'", "--no-shell");
+        let wrong = world.run(&["--uninstall"]);
+        assert!(wrong.code == 1 && wrong.err.contains("--uninstall --prefix DIR"), "{}", wrong.err);
+        let own = prefix.join("lib/vmclaude/install.sh");
+        let gone = done(world.clean(Command::new("/bin/sh").arg(own).args(["--uninstall", "--purge", "--yes"])));
+        assert_eq!(gone.code, 0, "{}", gone.err);
+        assert!(before == world.snapshot(), "{:#?}", world.snapshot().keys());
+    }
+}
+
+#[test]
+fn an_installation_that_is_stopped_in_its_last_step_leaves_everything_as_it_was() {
+    for (signal, code) in [("HUP", 129), ("INT", 130), ("TERM", 143)] {
+        let world = lived_in();
+        let before = world.snapshot();
+        // Whether a start file has changed is asked behind everything else.
+        std::fs::create_dir(world.root.join("tools")).expect("mkdir");
+        let cmp = world.root.join("tools/cmp");
+        std::fs::write(&cmp, format!("#!/bin/sh\nkill -{signal} $PPID\nexit 1\n")).expect("write");
+        std::fs::set_permissions(&cmp, PermissionsExt::from_mode(0o755)).expect("chmod");
+        let mut command = Command::new("/bin/sh");
+        world.clean(command.arg(world.root.join("release/install.sh")).arg("--no-image"));
+        let stopped = done(command.env("PATH", format!("{}:/usr/bin:/bin", world.root.join("tools").display())));
+        assert_eq!(stopped.code, code, "{}", stopped.err);
+        assert!(stopped.err.contains("everything is as it was before"), "{}", stopped.err);
+        assert!(before == world.snapshot(), "{signal}: {:#?}", world.snapshot().keys());
+    }
+}
+
+#[test]
 fn every_shell_finds_both_programs_afterwards() {
     let world = lived_in();
     world.install();
@@ -291,38 +213,13 @@ fn every_shell_finds_both_programs_afterwards() {
 }
 
 #[test]
-fn a_mac_is_told_what_it_lacks() {
-    let world = World::new();
-    let fake = |name: &str, text: &str| {
-        let path = world.root.join("fake").join(name);
-        std::fs::create_dir_all(path.parent().expect("a parent")).expect("mkdir");
-        std::fs::write(&path, format!("#!/bin/sh\n{text}\n")).expect("write");
-        std::fs::set_permissions(&path, PermissionsExt::from_mode(0o755)).expect("chmod");
-    };
-    let run = |mac: &str, machine: &str| {
-        fake("uname", &format!("case $1 in -s) echo Darwin ;; *) echo {machine} ;; esac"));
-        fake("sw_vers", &format!("echo {mac}"));
-        let path = format!("{}:/usr/bin:/bin", world.root.join("fake").display());
-        let mut command = Command::new("/bin/sh");
-        command.arg(world.root.join("release/install.sh"));
-        let said = done(world.clean(&mut command).env("PATH", path));
-        assert_ne!(said.code, 0);
-        said.err
-    };
-    assert!(run("15.6.1", "arm64").contains("needs macOS 26"));
-    assert!(run("26.1", "x86_64").contains("Apple silicon"));
-    assert!(run("26.1", "arm64").contains("container is not installed"));
-    fake("container", "");
-    assert!(run("26.1", "arm64").contains("not finished"));
-    assert!(world.snapshot().is_empty());
-}
-
-#[test]
 fn packages_that_are_missing_come_in_one_command() {
     let world = World::new();
     std::fs::remove_file(world.root.join(format!("release/vmclaude-linux-{}.tar.gz", std::env::consts::ARCH)))
         .expect("rm");
     std::fs::create_dir(world.root.join("tools")).expect("mkdir");
+    // As far as the script looks, these are the sources.
+    std::fs::write(world.root.join("release/Cargo.lock"), "").expect("write");
     for tool in ["sh", "uname", "tr", "dirname", "id", "sed", "cat", "printf"] {
         symlink(format!("/usr/bin/{tool}"), world.root.join("tools").join(tool)).expect("ln");
     }
@@ -335,7 +232,9 @@ fn packages_that_are_missing_come_in_one_command() {
     symlink("/bin/false", world.root.join("tools/apt-get")).expect("ln");
     let dry = run(&["--dry-run", "--no-shell"]);
     assert!(
-        dry.out.contains("would run: apt-get install") && dry.out.contains("libcap-ng-dev"),
+        dry.out.contains("would run: apt-get install")
+            && dry.out.contains("libcap-ng-dev")
+            && (dry.out.contains("cargo-web rustc-web") || Path::new("/usr/bin/cargo").exists()),
         "{}{}",
         dry.out,
         dry.err
