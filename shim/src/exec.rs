@@ -6,43 +6,49 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::ptr;
 
-/// `<pid>:<n>`: this process has already become `n` candidates, and the last one came back to us.
+/// `<pid>:<device>.<inode>,...`: this process has already become these candidates, and the last one came back to us.
 pub const TRIED: &str = "VMCLAUDE_EXEC";
 /// How many host claudes are running inside each other.
 pub const DEPTH: &str = "VMCLAUDE_DEPTH";
+/// A file's device and inode.
+pub type FileId = (u64, u64);
 /// Nobody nests so deep on purpose.
 const DEEPEST: u32 = 20;
 
 /// What keeps a wrapper that looks `claude` up on PATH from starting us for ever.
 ///
-/// A wrapper that `exec`s comes back in the same process: then the next candidate is taken. One that starts a child comes
-/// back deeper: then there is a limit, a number and not a flag, because a host claude may well start another.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// A wrapper that `exec`s comes back in the same process: then a candidate is taken that this process has not been yet, known by
+/// the file itself, because a wrapper may have changed PATH. One that starts a child comes back deeper: then there is a limit, a
+/// number and not a flag, because a host claude may well start another.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Guard {
     pid: u32,
     /// Candidates that this process has already become.
-    pub tried: usize,
+    pub tried: Vec<FileId>,
     depth: u32,
 }
 
 impl Guard {
     /// Reads the guard from the values of [`TRIED`] and [`DEPTH`].
     pub fn read(pid: u32, tried: Option<&[u8]>, depth: Option<&[u8]>) -> Guard {
-        let text = |value: Option<&[u8]>| std::str::from_utf8(value.unwrap_or(b"")).unwrap_or("").to_owned();
-        let tried = text(tried).split_once(':').filter(|(p, _)| p.parse() == Ok(pid)).and_then(|(_, n)| n.parse().ok());
-        Guard { pid, tried: tried.unwrap_or(0), depth: text(depth).parse().unwrap_or(0) }
+        let text = |value| str::from_utf8(Option::unwrap_or(value, b"")).unwrap_or("");
+        let ours = text(tried).split_once(':').filter(|(p, _)| p.parse() == Ok(pid)).map_or("", |(_, files)| files);
+        let file =
+            |word: &str| word.split_once('.').and_then(|(dev, ino)| Some((dev.parse().ok()?, ino.parse().ok()?)));
+        Guard { pid, tried: ours.split(',').filter_map(file).collect(), depth: text(depth).parse().unwrap_or(0) }
     }
 
     /// Whether this has gone on for too long.
     pub fn is_too_deep(&self) -> bool {
-        self.depth >= DEEPEST
+        self.depth >= DEEPEST || self.tried.len() >= DEEPEST as usize
     }
 
-    /// The variables for the program that we become.
-    pub fn next(&self) -> [(&'static str, String); 2] {
+    /// The variables for the program that we become, which is this file.
+    pub fn next(&self, file: FileId) -> [(&'static str, String); 2] {
         // The same process coming back is not one level deeper.
-        let depth = if self.tried == 0 { self.depth + 1 } else { self.depth };
-        [(TRIED, format!("{}:{}", self.pid, self.tried + 1)), (DEPTH, depth.to_string())]
+        let depth = if self.tried.is_empty() { self.depth + 1 } else { self.depth };
+        let all: Vec<String> = self.tried.iter().chain([&file]).map(|(dev, ino)| format!("{dev}.{ino}")).collect();
+        [(TRIED, format!("{}:{}", self.pid, all.join(","))), (DEPTH, depth.to_string())]
     }
 }
 
@@ -93,15 +99,21 @@ mod tests {
     #[test]
     fn the_guard_counts_candidates_in_one_process_and_levels_between_processes() {
         let first = Guard::read(7, None, None);
-        assert_eq!((first.tried, first.is_too_deep()), (0, false));
-        assert_eq!(first.next(), [(TRIED, "7:1".to_owned()), (DEPTH, "1".to_owned())]);
-        let back = Guard::read(7, Some(b"7:1"), Some(b"1"));
-        assert_eq!(back.tried, 1);
-        assert_eq!(back.next(), [(TRIED, "7:2".to_owned()), (DEPTH, "1".to_owned())]);
-        let child = Guard::read(8, Some(b"7:1"), Some(b"1"));
-        assert_eq!(child.next(), [(TRIED, "8:1".to_owned()), (DEPTH, "2".to_owned())]);
+        assert_eq!((first.tried.len(), first.is_too_deep()), (0, false));
+        assert_eq!(first.next((1, 2)), [(TRIED, "7:1.2".to_owned()), (DEPTH, "1".to_owned())]);
+        let back = Guard::read(7, Some(b"7:1.2"), Some(b"1"));
+        assert_eq!(back.tried, [(1, 2)]);
+        assert_eq!(back.next((1, 3)), [(TRIED, "7:1.2,1.3".to_owned()), (DEPTH, "1".to_owned())]);
+        let child = Guard::read(8, Some(b"7:1.2"), Some(b"1"));
+        assert_eq!(child.next((1, 2)), [(TRIED, "8:1.2".to_owned()), (DEPTH, "2".to_owned())]);
         assert!(Guard::read(8, None, Some(b"20")).is_too_deep());
-        assert_eq!(Guard::read(8, Some(b"8:x"), Some(b"\xff")), Guard::read(8, None, None), "nonsense is nothing");
+        let many = format!("8:{}", (0..20).map(|n| format!("1.{n}")).collect::<Vec<_>>().join(","));
+        assert!(Guard::read(8, Some(many.as_bytes()), None).is_too_deep(), "new files for ever");
+        assert_eq!(
+            Guard::read(8, Some(b"8:x,1,.,1.y"), Some(b"\xff")),
+            Guard::read(8, None, None),
+            "nonsense is nothing"
+        );
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Finding the host's own claude: never ourselves, never a file that a guest could have written.
 
 use crate::decide::{Chain, Verdict, in_tree};
-use crate::exec::c_string;
+use crate::exec::{FileId, c_string};
 use crate::registry::{self, Registry};
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -21,8 +21,8 @@ pub struct Search<'a> {
     pub registry: Option<&'a Registry>,
 }
 
-/// The host's claude: the one that would run if we were not here. `skip` candidates have been tried.
-pub fn find_host_claude(search: &Search<'_>, skip: usize) -> Option<PathBuf> {
+/// The host's claude, the one that would run if we were not here, and which file that is. Those in `tried` have been tried.
+pub fn find_host_claude(search: &Search<'_>, tried: &[FileId]) -> Option<(PathBuf, FileId)> {
     let path = search
         .path
         .map_or(&b""[..], OsStr::as_bytes)
@@ -31,13 +31,13 @@ pub fn find_host_claude(search: &Search<'_>, skip: usize) -> Option<PathBuf> {
     let home = Path::new(search.home.unwrap_or_default());
     let usual =
         [home.join(".local/bin"), home.join(".claude/local"), "/opt/homebrew/bin".into(), "/usr/local/bin".into()];
-    let ours: Vec<(u64, u64)> = [search.state.join("shims/claude"), search.state.join("where")]
+    let ours: Vec<FileId> = [search.state.join("shims/claude"), search.state.join("where")]
         .into_iter()
         .chain(vmclaude(search.state).ok())
         .filter_map(|file| inode(&file))
         .collect();
-    let mut seen = ours;
-    path.chain(usual.iter().map(PathBuf::as_path)).filter_map(|dir| candidate(search, dir, &mut seen)).nth(skip)
+    let others = |id: &FileId| !ours.contains(id) && !tried.contains(id);
+    path.chain(usual.iter().map(PathBuf::as_path)).find_map(|dir| candidate(search, dir, others))
 }
 
 /// The program that enrollment recorded: one line, its absolute path.
@@ -52,13 +52,13 @@ pub fn vmclaude(state: &Path) -> Result<PathBuf, String> {
     if path.is_absolute() { Ok(path.to_path_buf()) } else { Err(format!("{} holds no absolute path", file.display())) }
 }
 
-fn candidate(search: &Search<'_>, dir: &Path, seen: &mut Vec<(u64, u64)>) -> Option<PathBuf> {
+fn candidate(search: &Search<'_>, dir: &Path, may_be: impl Fn(&FileId) -> bool) -> Option<(PathBuf, FileId)> {
     // A relative or empty entry means "whatever lies here", which is nobody's installed claude.
     if !dir.is_absolute() {
         return None;
     }
     let file = dir.join("claude");
-    let id = inode(&file).filter(|id| !seen.contains(id))?;
+    let id = inode(&file).filter(may_be)?;
     if !is_executable(&file) {
         return None;
     }
@@ -71,8 +71,7 @@ fn candidate(search: &Search<'_>, dir: &Path, seen: &mut Vec<(u64, u64)>) -> Opt
     if real_dir != dir && enrolled(search.registry, &real_dir) {
         return None;
     }
-    seen.push(id);
-    Some(file)
+    Some((file, id))
 }
 
 /// Whether some vmclaude keeps its shim here: this one, another user's, another state directory's.
@@ -89,7 +88,7 @@ fn enrolled(registry: Option<&Registry>, dir: &Path) -> bool {
     !matches!(in_tree(registry, &Chain::of(dir.to_path_buf())), Verdict::Host { .. })
 }
 
-fn inode(file: &Path) -> Option<(u64, u64)> {
+fn inode(file: &Path) -> Option<FileId> {
     let meta = std::fs::metadata(file).ok().filter(std::fs::Metadata::is_file)?;
     Some((meta.dev(), meta.ino()))
 }

@@ -152,10 +152,10 @@ fn become_host(start: &Start<'_>, state: &Path, registry: Option<&Registry>) -> 
     let bytes = |name| start.var(name).map(OsStr::as_bytes);
     let guard = Guard::read(std::process::id(), bytes(TRIED), bytes(DEPTH));
     let search = Search { path: start.var("PATH"), home: start.var("HOME"), state, registry };
-    let Some(file) = find_host_claude(&search, guard.tried).filter(|_| !guard.is_too_deep()) else {
+    let Some((file, id)) = find_host_claude(&search, &guard.tried).filter(|_| !guard.is_too_deep()) else {
         return no_host(&guard);
     };
-    let env = match with_env(&start.env, &guard.next()) {
+    let env = match with_env(&start.env, &guard.next(id)) {
         Ok(env) => env,
         Err(error) => return complain(NOT_EXECUTABLE, "cannot set the environment", &error.to_string(), "env | less"),
     };
@@ -178,7 +178,7 @@ fn become_named(start: &Start<'_>) -> u8 {
 }
 
 fn no_host(guard: &Guard) -> u8 {
-    if guard.tried > 0 || guard.is_too_deep() {
+    if !guard.tried.is_empty() || guard.is_too_deep() {
         let why = "each one that was found only looks for claude on PATH again";
         return complain(LOOP, "cannot find the host's claude", why, "type -a claude");
     }

@@ -46,8 +46,12 @@ impl World {
             state: &self.path("state"),
             registry: Some(&self.registry),
         };
+        let mut tried = Vec::new();
+        for _ in 0..skip {
+            tried.push(find_host_claude(&search, &tried)?.1);
+        }
         // The usual places include some outside this world, which the machine may really have.
-        find_host_claude(&search, skip).filter(|found| found.starts_with(self.dir.path()))
+        find_host_claude(&search, &tried).map(|(found, _)| found).filter(|found| found.starts_with(self.dir.path()))
     }
 
     /// Finds with these directories on PATH, `%` standing for the world's own.

@@ -58,14 +58,14 @@ pub(super) fn become_host(host: &Host, args: &[OsString]) -> Result<Exit> {
     let var = |name: &str| host.env.get(OsStr::new(name)).map(OsString::as_os_str);
     let guard = Guard::read(std::process::id(), var(TRIED).map(OsStr::as_bytes), var(DEPTH).map(OsStr::as_bytes));
     let search = Search { path: var("PATH"), home: var("HOME"), state: &host.dirs.state, registry: registry.as_ref() };
-    let Some(file) = find_host_claude(&search, guard.tried).filter(|_| !guard.is_too_deep()) else {
+    let Some((file, id)) = find_host_claude(&search, &guard.tried).filter(|_| !guard.is_too_deep()) else {
         return Err(no_claude(&guard));
     };
     let argv = c_strings(std::iter::once(OsStr::new("claude")).chain(args.iter().map(OsString::as_os_str)))?;
     let vars: Vec<OsString> =
         host.env.iter().map(|(name, value)| [name, OsStr::new("="), value].into_iter().collect()).collect();
     let env = c_strings(vars.iter().map(OsString::as_os_str))?;
-    let env = with_env(&borrowed(&env), &guard.next()).what(|| "cannot set the environment")?;
+    let env = with_env(&borrowed(&env), &guard.next(id)).what(|| "cannot set the environment")?;
     // SAFETY: SIGPIPE exists and SIG_DFL is a disposition. Rust's runtime has ignored it, which a program inherits.
     unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };
     let error = exec(&file, &borrowed(&argv), &borrowed(&env));
@@ -76,7 +76,7 @@ pub(super) fn become_host(host: &Host, args: &[OsString]) -> Result<Exit> {
 }
 
 fn no_claude(guard: &Guard) -> Failure {
-    if guard.tried > 0 || guard.is_too_deep() {
+    if !guard.tried.is_empty() || guard.is_too_deep() {
         return Failure::new("cannot find the host's claude")
             .because("each one that was found only looks for claude on PATH again")
             .next("type -a claude")

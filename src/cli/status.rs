@@ -145,7 +145,8 @@ fn claude(host: &Host, problems: &mut Vec<Problem>) -> Claude {
     let registry = Registry::read(&host.dirs.state).ok().flatten();
     let var = |name: &str| host.env.get(std::ffi::OsStr::new(name)).map(OsString::as_os_str);
     let search = Search { path: var("PATH"), home: var("HOME"), state: &host.dirs.state, registry: registry.as_ref() };
-    let mut claude = Claude { runs: Runs::Refuses, why: String::new(), tree: None, host: find_host_claude(&search, 0) };
+    let host_claude = find_host_claude(&search, &[]).map(|(file, _)| file);
+    let mut claude = Claude { runs: Runs::Refuses, why: String::new(), tree: None, host: host_claude };
     match verdict(host) {
         Ok(Verdict::Host { below }) => {
             claude.runs = Runs::Host;

@@ -2,10 +2,12 @@
 //! and a fake vmclaude. What a shell could do to reach the host's claude from an enrolled directory, it is made to do here.
 
 mod batch;
+mod finding;
 mod hooks;
 mod interactive;
 mod person;
 mod pty;
 mod races;
 mod signals;
+mod status;
 mod world;
