@@ -1,6 +1,6 @@
 //! The texts: quoting, start files, PATH.
 
-use crate::world::{VMCLAUDE, World, shell_of};
+use crate::world::{VMCLAUDE, World, find, shell_of};
 use std::process::Command;
 use vmclaude::hook::{Shell, quote, start_lines};
 
@@ -118,5 +118,37 @@ fn the_command_prints_what_enroll_installs() {
     for name in ["zsh", "bash", "fish"] {
         let done = world.run(Command::new(VMCLAUDE).args(["hook", name]));
         assert_eq!(done.out, std::fs::read_to_string(world.hook(name)).expect("the hook"));
+    }
+}
+
+/// Every process that a shell makes, counted by the kernel's calls: none while a hook is loaded, one at the first prompt and one
+/// after each `cd`, none at any other.
+#[test]
+fn processes_are_made_after_a_change_of_directory_only() {
+    let Some(strace) = find("strace") else {
+        println!("skipped processes_are_made_after_a_change_of_directory_only: there is no strace");
+        return;
+    };
+    let world = World::new();
+    let traced = world.path("traced");
+    let forks = |name: &str, script: &str| {
+        let mut command = Command::new(&strace);
+        command.args(["-qq", "-f", "-e", "trace=fork,vfork,clone,clone3", "-e", "signal=none", "-o"]).arg(&traced);
+        let shell = world.shell(&[name, "-c"]);
+        let done = world.run(command.arg(shell.get_program()).args(shell.get_args()).arg(script));
+        assert_eq!((done.code, done.err.as_str()), (0, ""), "{name}: {script}");
+        // Threads, which fish has, are no processes; a call that another interrupted is told twice.
+        let calls = std::fs::read_to_string(&traced).expect("a trace");
+        calls.lines().filter(|l| !l.contains("CLONE_THREAD") && !l.contains("resumed>") && !l.contains("+++")).count()
+    };
+    for name in ["zsh", "bash", "fish"] {
+        let hook = format!(". \"$S/hook.{name}\"");
+        assert_eq!(forks(name, "\"$W/tools/true\"; \"$W/tools/true\"; true"), 2, "{name}: they are counted");
+        assert_eq!(forks(name, &hook), 0, "{name}: loading");
+        let guard = "__vmclaude_guard 2>/dev/null";
+        assert_eq!(forks(name, &format!("{hook}\n{guard}")), 1, "{name}: the first prompt");
+        assert_eq!(forks(name, &format!("{hook}\n{guard}\n{guard}\n{guard}")), 1, "{name}: the same directory");
+        let after_cd = format!("{hook}\n{guard}\ncd \"$T\"\n{guard}\n{guard}\ncd \"$O\"\n{guard}\n{guard}");
+        assert_eq!(forks(name, &after_cd), 3, "{name}: after each cd");
     }
 }

@@ -214,6 +214,37 @@ fn prompt_command_keeps_its_kind_and_its_contents() {
 }
 
 #[test]
+fn zsh_has_the_guard_once_and_one_that_emulates_sh_has_it_too() {
+    let world = World::new();
+    let hook = world.hook("zsh");
+    for before in
+        ["true", "emulate sh", "setopt errexit nounset ksh_arrays; unsetopt errexit", "precmd_functions=(true)"]
+    {
+        let mut t = Typist::new(&world, &["zsh"]);
+        let out = t.step(before) + &t.step(&format!(". \"{hook}\"; . \"{hook}\"; . \"{hook}\"")) + &t.step("cd \"$T\"");
+        assert_eq!(out.matches("claude runs in a VM here").count(), 1, "{before}: {out}");
+        let value = t.step("typeset -p precmd_functions");
+        assert_eq!(value.matches("__vmclaude_guard").count(), 1, "{before}: {value}");
+        has(&t.step("claude x"), "VM [x]", before);
+        has(&t.step("command claude y"), "VM [y]", before);
+        let moved = t.step("PATH=\"$H:$PATH\"") + &t.step("command claude z");
+        has(&moved, "VM [z]", before);
+    }
+}
+
+/// What docs/shells.md says of an exported one: noise inside, and the VM all the same.
+#[test]
+fn a_bash_inside_a_bash_with_an_exported_prompt_command_runs_the_vm() {
+    let world = World::new();
+    let mut t = Typist::new(&world, &["bash"]);
+    t.step(&format!("export PROMPT_COMMAND=true; . \"{}\"; cd \"$T\"", world.hook("bash")));
+    t.step("bash --norc --noprofile -i");
+    let said = t.step("claude x");
+    has(&said, "__vmclaude_guard: command not found", "bash");
+    has(&said, "VM [x]", "bash");
+}
+
+#[test]
 fn traps_and_pipestatus_are_the_users_own() {
     let world = World::new();
     let (mut t, _) = loaded(&world, "bash");

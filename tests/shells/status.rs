@@ -1,0 +1,122 @@
+//! What `vmclaude status` says of each fact of the decision, and what it tells to type where something is wrong.
+
+use crate::world::{Done, VMCLAUDE, World, shell_of};
+use serde_json::{Value, json};
+use std::process::Command;
+use vmclaude::hook::start_lines;
+
+/// `vmclaude status --json`, asked where `before` or `cd` leads.
+fn status(world: &World, before: &str, cd: &str) -> Value {
+    let cd = if cd.is_empty() { ":".to_owned() } else { format!("cd {cd}") };
+    let script = format!("{before}\n{cd} && exec '{VMCLAUDE}' status --json");
+    let done: Done = world.run(world.shell(&["sh", "-c"]).arg(script));
+    serde_json::from_str(&done.out).unwrap_or_else(|e| panic!("{e}: {done:?}"))
+}
+
+/// The next commands of the problems whose text has `what`.
+fn next(status: &Value, what: &str) -> Vec<String> {
+    let problems = status["problems"].as_array().expect("a list").iter();
+    let wanted = problems.filter(|p| p.to_string().contains(what));
+    wanted.map(|p| p["next"].as_str().unwrap_or_else(|| panic!("nothing to type: {p}")).to_owned()).collect()
+}
+
+/// A world whose hooks and shim are those of the program under test.
+fn world() -> World {
+    let world = World::new();
+    assert_eq!(world.run(Command::new(VMCLAUDE).args(["hook", "--install"])).code, 0);
+    world
+}
+
+#[test]
+fn each_cell_of_the_decision_is_told_with_its_reason() {
+    let here = |world: &World| json!(world.path("tr ee").to_str());
+    let at = |before: &str, cd: &str| {
+        let world = world();
+        let status = status(&world, before, cd);
+        (status, world)
+    };
+    let (said, world) = at("", "\"$T/sub\"");
+    assert_eq!((&said["claude"]["runs"], &said["claude"]["tree"]["root"]), (&json!("vm"), &here(&world)));
+    assert_eq!(said["claude"]["tree"]["guest"], "/workspace/sub");
+    assert_eq!(said["claude"]["tree"]["moved_from"], Value::Null, "by its path");
+    let (said, world) = at("mv \"$T\" \"$W/moved\"", "\"$W/moved\"");
+    assert_eq!((&said["claude"]["runs"], &said["claude"]["tree"]["moved_from"]), (&json!("vm"), &here(&world)));
+    let (said, world) = at("", "\"$O\"");
+    assert_eq!((&said["claude"]["runs"], &said["claude"]["tree"]), (&json!("host"), &Value::Null));
+    assert_eq!(said["claude"]["host"], json!(world.path("bin/claude").to_str()));
+    for (before, cd, why, command) in [
+        ("mv \"$T\" \"$W/moved\"; mkdir \"$T\"", "\"$T\"", "not the directory", "vmclaude enroll"),
+        ("", "\"$T/link-out\"", "link-out", "cd "),
+        ("sed -n 1p \"$S/registry\" >\"$S/r\"; mv \"$S/r\" \"$S/registry\"", "\"$O\"", "registry", "vmclaude"),
+        ("chmod 666 \"$S/registry\"", "\"$O\"", "registry", "chmod"),
+        ("mkdir \"$T/gone\"; cd \"$T/gone\"; rmdir \"$T/gone\"", "", "does not exist any more", "cd "),
+    ] {
+        let (said, _) = at(before, cd);
+        assert_eq!(said["claude"]["runs"], "refuses", "{before}: {said}");
+        let told = next(&said, why);
+        assert!(told.iter().any(|next| next.contains(command)), "{before}: {told:?} in {said}");
+    }
+}
+
+#[test]
+fn hooks_shim_image_and_second_barrier_are_looked_at() {
+    let world = world();
+    let fine = status(&world, "", "\"$T\"");
+    assert_eq!((&fine["shell"]["installed"], &fine["shell"]["guard"]), (&json!(true), &json!(false)), "{fine}");
+    assert_eq!(next(&fine, "image"), ["vmclaude image build"], "{fine}");
+    assert_eq!(fine["shell"]["shim_first"], false);
+    let first = status(&world, "PATH=\"$S/shims:$PATH\"", "\"$T\"");
+    assert_eq!(first["shell"]["shim_first"], true);
+    for spoilt in
+        ["rm \"$S/shims/claude\"", "echo >>\"$S/hook.fish\"", "chmod 777 \"$S/shims/claude\"", "rm \"$S/exe\""]
+    {
+        let said = status(&world, spoilt, "\"$T\"");
+        assert_eq!(said["shell"]["installed"], false, "{spoilt}");
+        assert_eq!(next(&said, "the shell hooks are not"), ["vmclaude hook --install"], "{spoilt}");
+        assert_eq!(world.run(Command::new(VMCLAUDE).args(["hook", "--install"])).code, 0, "{spoilt}");
+        assert_eq!(status(&world, "", "\"$T\"")["shell"]["installed"], true, "what it told to type helps: {spoilt}");
+    }
+    assert_eq!(world.run(Command::new(VMCLAUDE).args(["guard", "--install"])).code, 0);
+    assert_eq!(status(&world, "", "\"$T\"")["shell"]["guard"], true);
+    let changed = "sed -i 's/guard --state/guard  --state/' \"$HOME/.claude/settings.json\"";
+    let said = status(&world, changed, "\"$T\"");
+    assert_eq!(said["shell"]["guard"], false);
+    assert_eq!(next(&said, "asks another vmclaude"), ["vmclaude guard --install"], "{said}");
+}
+
+#[test]
+fn what_claude_means_in_each_shell_is_asked_of_that_shell() {
+    let world = world();
+    let put = |name: &str, text: &str| {
+        let path = world.path(name);
+        std::fs::create_dir_all(path.parent().expect("a directory")).expect("mkdir");
+        std::fs::write(path, text).expect("write");
+    };
+    let lines = |name: &str| start_lines(shell_of(name), &world.state).expect("text");
+    let means = |said: &Value| -> Vec<(String, String)> {
+        let all = said["shell"]["shells"].as_array().expect("a list").iter();
+        let text = |value: &Value| value.as_str().expect("text").to_owned();
+        let mut all: Vec<_> = all.map(|shell| (text(&shell["name"]), text(&shell["claude"]))).collect();
+        all.sort();
+        all
+    };
+    let expect = |said: &Value, words: [&str; 3]| {
+        let told = means(said);
+        let all = ["bash", "fish", "zsh"].iter().zip(words).map(|(name, word)| ((*name).to_owned(), word.to_owned()));
+        assert_eq!(told, all.collect::<Vec<_>>(), "{said}");
+    };
+    let file = world.path("bin/claude").display().to_string();
+    expect(&status(&world, "", "\"$T\""), [&file, &file, &file]);
+    put("x/.zshrc", &lines("zsh"));
+    put("ho me's/.bashrc", &lines("bash"));
+    put("ho me's/.config/fish/conf.d/vmclaude.fish", &lines("fish"));
+    expect(&status(&world, "", "\"$T\""), ["vmclaude", "vmclaude", "vmclaude"]);
+    put("ho me's/.bashrc", &(lines("bash") + "function claude { echo mine; }\n"));
+    put("x/.zshrc", &(lines("zsh") + "function claude { echo mine; }\n"));
+    let said = status(&world, "", "\"$T\"");
+    expect(&said, ["function", "vmclaude", "function"]);
+    for shell in ["bash", "zsh"] {
+        let told = next(&said, &format!("in {shell}, claude does not mean"));
+        assert!(told.len() == 1 && told[0].contains(&format!("start files of {shell}")), "{told:?}");
+    }
+}
