@@ -13,14 +13,15 @@ use crate::host::Host;
 use crate::net::Denials;
 use crate::plan::auth::{Api, Auth};
 use crate::plan::mounts::GUEST_HOME;
-use crate::plan::{self, Identity, Place, Plan, Setup, State};
+use crate::plan::{self, Identity, Local, Place, Plan, Setup, State};
 use crate::profile;
 use crate::report::{self, changes};
 use crate::session::notes::Notes;
+use crate::session::volume::Held;
 use crate::session::{self, denied};
 use crate::settings::{self, Settings};
 use crate::state;
-use crate::tripwire::{Trees, Watch, walk};
+use crate::tripwire::{Outcome, Trees, Watch, walk};
 use std::ffi::OsString;
 use std::fs::File;
 use std::os::unix::fs::MetadataExt;
@@ -47,15 +48,15 @@ pub fn command(host: &Host, flags: &RunFlags, argv: Vec<OsString>) -> Result<Exi
     let project = enrollment::project_or_here(host)?;
     // Held to the end: while it is open, its inode cannot become another directory's.
     let root = enrollment::open_root(host, &project)?;
-    let (settings, off) = trust::settings_for(host, settings, &project, &root)?;
+    let (settings, off) = trust::settings_for(host, settings.of_project(&project.root), &project, &root)?;
     if let Some(line) = off.filter(|_| host.tty[2]) {
         report::note(&format!("{line} (vmclaude approve)"));
     }
-    let settings = settings.of_project(&project.root);
     let place = place(host, &settings, &project, &root)?;
     let outside = outside(host, &place);
-    let plan = plan(host, &settings, flags, (&place, outside.as_ref()), argv)?;
+    let mut plan = plan(host, &settings, flags, (&place, outside.as_ref()), argv)?;
     let engine = Engine::ready(host, &settings, flags.dry_run)?;
+    let volume = if flags.dry_run { None } else { volume(host, &mut plan)? };
     let launch = engine.launch(host, &settings, &plan)?;
     if flags.dry_run {
         report::text(&report::plan::text(&plan, &launch))?;
@@ -71,21 +72,15 @@ pub fn command(host: &Host, flags: &RunFlags, argv: Vec<OsString>) -> Result<Exi
     let denials = denials(host, &project.root);
     let notes = Notes::default();
     let (watch, ready) = watch(host, &plan, root)?;
-    let outcome = session::run(host, &plan, &launch, denials.clone(), &notes, ready);
+    let given = session::Given { ready, volume };
+    let outcome = session::run(host, &plan, &launch, denials.clone(), &notes, given);
     let changed = watch.finish(&engine.only_checked(&plan));
     profile::mark("the project was looked at again");
     if outcome.is_ok() {
         engine.after(host, &plan, &launch);
     }
     report::notes(&notes.all(), host.tty[2]);
-    match changed {
-        Err(failure) => report::failure(&failure),
-        Ok(found) if host.tty[2] || !found.put_back.is_empty() => {
-            found.put_back.iter().for_each(|(change, failed)| report::put_back(&change.path, failed.as_ref()));
-            changes::after_run(&found.changes, found.skipped.as_deref()).iter().for_each(|line| report::note(line));
-        }
-        Ok(_) => {}
-    }
+    tell_changes(host, changed);
     if host.tty[2] {
         // Only now: a program that fills the screen would have drawn over it, or been drawn over.
         report::denials(&denials.all());
@@ -100,6 +95,52 @@ pub fn command(host: &Host, flags: &RunFlags, argv: Vec<OsString>) -> Result<Exi
         report::phases(&profile::phases());
     }
     outcome
+}
+
+/// What of the files that run unasked is another than before.
+fn tell_changes(host: &Host, changed: Result<Outcome>) {
+    match changed {
+        Err(failure) => report::failure(&failure),
+        Ok(found) if host.tty[2] || !found.put_back.is_empty() => {
+            found.put_back.iter().for_each(|(change, failed)| report::put_back(&change.path, failed.as_ref()));
+            changes::after_run(&found.changes, found.skipped.as_deref()).iter().for_each(|line| report::note(line));
+        }
+        Ok(_) => {}
+    }
+}
+
+/// The plan's volume, unless another session has it: then what would be there is thrown away, and a person is told.
+fn volume(host: &Host, plan: &mut Plan) -> Result<Option<Held>> {
+    let Some(local) = &mut plan.local else { return Ok(None) };
+    let Some(file) = &local.volume else { return Ok(None) };
+    let held = session::volume::hold(file, local.size)?;
+    if held.is_none() {
+        local.volume = None;
+        if host.tty[2] {
+            let dirs = plan::volumes::listed(&local.dirs);
+            report::note(&format!(
+                "another session of this project has its volume: here {dirs} will be empty, and not kept"
+            ));
+        }
+    }
+    Ok(held)
+}
+
+/// What of the project is on a disk of the guest's own.
+fn local(host: &Host, settings: &Settings, place: &Place, plan: &Plan) -> Result<Option<Local>> {
+    let project = plan.mounts.first().map_or("", |m| &m.tag);
+    let key = place.state.project.file_name().unwrap_or_default();
+    let local = settings.volumes.of_run(&plan.protected, project, session::volume::path(&host.dirs.state, key))?;
+    match settings.engine {
+        settings::Engine::Qemu => Ok(local),
+        settings::Engine::Apple => {
+            if let Some(local) = local.filter(|_| host.tty[2]) {
+                let dirs = plan::volumes::listed(&local.dirs);
+                report::note(&format!("with Apple's container, {dirs} stays in the project"));
+            }
+            Ok(None)
+        }
+    }
 }
 
 /// Looks at the files that run unasked, beside the boot; the receiver hears when the guest may write.
@@ -153,6 +194,7 @@ fn plan(
     let network = settings.network.clone().with(flags.network, &flags.allow, &flags.allow_host);
     let setup = setup(host, settings, place, &argv)?;
     let mut plan = Plan::new(host, settings, place, argv, network, setup);
+    plan.local = local(host, settings, place, &plan)?;
     if let Some(outside) = outside {
         plan.links.extend(outside.link());
         plan.protected.extend(outside.protected(&settings.protect));

@@ -10,6 +10,7 @@ use crate::plan::network::{self, Mode};
 use crate::plan::ports::Forward;
 use crate::plan::protect;
 use crate::plan::state::Home;
+use crate::plan::volumes::{Dir, Volumes};
 use crate::screen::Clipboard;
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -38,15 +39,17 @@ struct File {
     env: Env,
     protect: Protect,
     watch: Watch,
+    volumes: Volumes,
 }
 
 /// What the user says of one project, by its path.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct OfProject {
     home: Option<Home>,
     auth: Option<Auth>,
     ssh_agent: bool,
+    volumes: Option<Vec<Dir>>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -173,6 +176,8 @@ pub struct Settings {
     pub protect: protect::Protect,
     /// How the guest hears of changes on the host.
     pub watch: crate::plan::Watch,
+    /// What of a project is on the guest's own disk.
+    pub volumes: Volumes,
 }
 
 /// Reads the settings of this host and its environment.
@@ -243,6 +248,7 @@ fn resolve(file: File, host: &Host) -> Result<Settings> {
         mounts: Vec::new(),
         protect: file.protect.understood()?,
         watch: crate::plan::Watch { enabled: file.watch.enabled, ignore: file.watch.ignore },
+        volumes: file.volumes,
     })
 }
 
@@ -264,10 +270,11 @@ impl Settings {
     /// These settings with what the user says of the project in this directory.
     #[must_use]
     pub fn of_project(mut self, root: &Path) -> Settings {
-        let own = self.projects.get(root).copied().unwrap_or_default();
+        let own = self.projects.get(root).cloned().unwrap_or_default();
         self.home = own.home.unwrap_or(self.home);
         self.auth = own.auth.unwrap_or(self.auth);
         self.ssh_agent = own.ssh_agent;
+        self.volumes.local = own.volumes.unwrap_or(self.volumes.local);
         self
     }
 }

@@ -72,6 +72,7 @@ fn risk(line: &str) -> &'static str {
         Some("env") => "   medium: the VM sees its value",
         Some("network") => "   low",
         Some("port") => "   low: programs here can reach the VM",
+        Some("volume") => "   low: what is there on the host is not seen in the VM",
         _ => "   low: it runs as root while the image is built",
     }
 }

@@ -58,8 +58,8 @@ pub enum Verb {
     Image(Image),
     /// Print the shell hook
     Hook(Hook),
-    /// Finish what a crashed session left behind
-    Prune,
+    /// Finish what a crashed session left behind; remove volumes
+    Prune(Prune),
     /// Print completions for a shell
     Completions(Completions),
     /// Write the man pages into a directory
@@ -218,6 +218,17 @@ pub struct Hook {
     /// Put the hooks and the shim in place, as enroll does
     #[arg(long, conflicts_with_all = ["shell", "rc"])]
     pub install: bool,
+}
+
+/// `vmclaude prune`.
+#[derive(Debug, Args)]
+pub struct Prune {
+    /// Also remove what VMs kept on disks of their own ([volumes] in config.toml), of every project
+    #[arg(long)]
+    pub volumes: bool,
+    /// Do not ask
+    #[arg(long, requires = "volumes")]
+    pub yes: bool,
 }
 
 /// `vmclaude completions`.

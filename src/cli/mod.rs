@@ -73,7 +73,7 @@ fn verb(host: &Host, verb: Verb) -> Result<Exit> {
         Verb::Guard(words) => guard::run(host, &words),
         Verb::Status(output) => status::run(host, &output),
         Verb::Session(words) => self::session::run(host, &words.verb),
-        Verb::Prune => prune::run_anyway(host),
+        Verb::Prune(words) => prune::run_anyway(host, &words),
         Verb::Review(words) => review::run(host, &words),
         Verb::Approve(words) => approve::run(host, &words),
         Verb::Host(words) => self::host::run(host, &words),

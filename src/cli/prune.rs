@@ -1,9 +1,11 @@
 //! `vmclaude prune`: finishes what a crashed session left behind.
 
+use crate::cli::args::Prune;
 use crate::error::{Failure, Result};
 use crate::exit::Exit;
 use crate::host::Host;
 use crate::report;
+use crate::session::volume::{self, Seen};
 use crate::session::{apple, record};
 use crate::settings::{self, Engine, Settings};
 
@@ -38,7 +40,10 @@ fn containers(host: &Host, settings: &Settings) -> Result<usize> {
 }
 
 /// As [`run`], when the settings say something that makes no sense: that is another verb's to tell.
-pub(super) fn run_anyway(host: &Host) -> Result<Exit> {
+pub(super) fn run_anyway(host: &Host, words: &Prune) -> Result<Exit> {
+    if words.volumes {
+        volumes(host, words.yes)?;
+    }
     match settings::load(host) {
         Ok(settings) => run(host, &settings),
         Err(e) => {
@@ -46,4 +51,53 @@ pub(super) fn run_anyway(host: &Host) -> Result<Exit> {
             Err(e)
         }
     }
+}
+
+/// Removes every volume that no session has, after asking.
+fn volumes(host: &Host, yes: bool) -> Result<()> {
+    volume::sweep(&host.dirs.state);
+    let (busy, free): (Vec<Seen>, Vec<Seen>) = volume::all(&host.dirs.state).into_iter().partition(|seen| seen.in_use);
+    for seen in &busy {
+        report::note(&format!("a session has the volume of {}: it stays", project(host, seen)));
+    }
+    if free.is_empty() {
+        report::note("there is no volume to remove");
+        return Ok(());
+    }
+    if !yes {
+        confirm(host, &free)?;
+    }
+    let (mut removed, mut bytes) = (0, 0);
+    for seen in &free {
+        match volume::remove(&seen.file)? {
+            true => (removed, bytes) = (removed + 1, bytes + seen.allocated),
+            false => report::note(&format!("a session has just taken the volume of {}: it stays", project(host, seen))),
+        }
+    }
+    let plural = if removed == 1 { "volume" } else { "volumes" };
+    report::note(&format!("removed {removed} {plural}, {} of this disk", report::size(bytes)));
+    Ok(())
+}
+
+fn confirm(host: &Host, free: &[Seen]) -> Result<()> {
+    if !host.can_ask() {
+        return Err(Failure::usage("refusing to remove volumes without asking")
+            .because("there is no terminal to ask on")
+            .next("vmclaude prune --volumes --yes"));
+    }
+    for seen in free {
+        report::note(&format!("  {:>10}  {}", report::size(seen.allocated), project(host, seen)));
+    }
+    match report::agreed("Remove these volumes, with everything in them?", false)? {
+        true => Ok(()),
+        false => Err(Failure::usage("no volume was removed").because("you did not say yes").next("vmclaude status")),
+    }
+}
+
+/// The project as a person knows it: its path when it last ran, or else the volume's own name.
+fn project(host: &Host, seen: &Seen) -> String {
+    let key = seen.file.file_stem().unwrap_or_default();
+    let noted = std::fs::read(host.dirs.guest_home.join("projects").join(key).join("path"));
+    let path = noted.map(|bytes| String::from_utf8_lossy(&bytes).trim_end().to_owned());
+    path.unwrap_or_else(|_| seen.file.display().to_string())
 }

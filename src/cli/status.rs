@@ -1,6 +1,7 @@
 //! `vmclaude status`: what `claude` would do here, why, with what, and what is wrong.
 
 mod shell;
+mod volumes;
 
 use crate::cli::args::{Output, Status as StatusArgs};
 use crate::engine::apple::version;
@@ -102,6 +103,7 @@ fn collect(host: &Host, now: u64, known: Option<&Engine>) -> Status {
         image,
         limits: status::Limits { cpus: limits.cpus_for(accel == Some(Accel::Tcg), cores), memory_mib: limits.memory },
         network: Network { reach, allow_hosts, refused: denied::last(&host.dirs) },
+        volumes: volumes::look(host, settings.as_ref()),
         sessions,
         shell,
         problems,
@@ -112,7 +114,7 @@ fn collect(host: &Host, now: u64, known: Option<&Engine>) -> Status {
 fn of_project(host: &Host, settings: Settings, problems: &mut Vec<Problem>) -> Settings {
     let Ok(Some(project)) = enrollment::project(host) else { return settings };
     let asked = enrollment::open_root(host, &project)
-        .and_then(|root| trust::settings_for(host, settings.clone(), &project, &root));
+        .and_then(|root| trust::settings_for(host, settings.clone().of_project(&project.root), &project, &root));
     match asked {
         Ok((settings, off)) => {
             let off = off.map(|what| Problem { what, because: Vec::new(), next: Some("vmclaude approve".into()) });

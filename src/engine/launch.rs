@@ -82,6 +82,8 @@ pub enum Source {
     Control,
     /// A private copy of this sparse file, for reading and writing, without a name: it vanishes with the process.
     Scratch(PathBuf),
+    /// The project's volume, for reading and writing: locked by whoever starts the machine, which then holds the lock too.
+    Volume(PathBuf),
     /// A directory by itself, without the right to read it; it must still be the one that was decided upon.
     Dir(PathBuf, Option<Identity>),
     /// The session's private directory.

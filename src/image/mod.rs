@@ -20,4 +20,5 @@ mod tools;
 mod trust;
 
 pub use build::{Request, build};
+pub use scratch::make_volume;
 pub use store::{Image, Manifest};

@@ -131,6 +131,38 @@ impl Runner<'_> {
     }
 }
 
+/// Runs a tool that says little, outside of a build.
+///
+/// # Errors
+/// When it cannot be started, fails, or takes longer than `limit`; with what it said.
+pub(super) fn quietly(command: &mut Command, what: &str, limit: Duration) -> Result<()> {
+    let context = || format!("cannot {what}");
+    let (mut said, writer) = std::io::pipe().what(context)?;
+    let mut child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(writer).spawn().what(context)?;
+    // Ours is still open in the command.
+    command.stderr(Stdio::null());
+    let end = Instant::now() + limit;
+    let status = loop {
+        match child.try_wait().what(context)? {
+            Some(status) => break Some(status),
+            None if Instant::now() < end => std::thread::sleep(Duration::from_millis(2)),
+            None => {
+                stop(&mut child).what(context)?;
+                break None;
+            }
+        }
+    };
+    let name = command.get_program().to_string_lossy();
+    let failure = match status {
+        Some(status) if status.success() => return Ok(()),
+        Some(status) => Failure::new(context()).because(format!("{name} ended with {status}")),
+        None => return Err(Failure::new(context()).because(format!("{name} took longer than {limit:?}"))),
+    };
+    let mut text = Vec::new();
+    let _ = said.by_ref().take(4096).read_to_end(&mut text);
+    Err(String::from_utf8_lossy(&text).lines().fold(failure, |f, line| f.because(line.escape_debug())))
+}
+
 /// A build that is killed takes its tools with it. The last signal that was asked for counts.
 pub(super) fn die_with_us(command: &mut Command, signal: Signal) {
     // SAFETY: it makes a system call that touches no memory.

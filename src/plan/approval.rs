@@ -58,6 +58,7 @@ impl Resolved {
         lines.extend(self.request.env.iter().map(|name| format!("env      {name}")));
         lines.extend(self.request.packages.iter().map(|name| format!("package  {name}")));
         lines.extend(self.request.ports.iter().map(|port| format!("port     {port}")));
+        lines.extend(self.request.volumes.iter().map(|dir| format!("volume   {dir}")));
         lines.extend(self.request.network.iter().map(|name| format!("network  {name}")));
         lines.sort();
         lines.dedup();
@@ -114,6 +115,7 @@ impl Settings {
         self.env.extend(request.env.iter().cloned());
         self.packages.extend(request.packages.iter().cloned());
         self.ports.extend(request.ports.iter().filter(|p| !self.ports.contains(p)).copied().collect::<Vec<_>>());
+        self.volumes.extend(&request.volumes);
         self.network = self.network.with(None, &request.network, &[]);
         self
     }
@@ -153,7 +155,7 @@ mod tests {
             first.digest(Asker { file: format!("{TEXT} ").as_bytes(), ..asker }),
             first.digest(Asker { file: TEXT.replace('\n', "\r\n").as_bytes(), ..asker }),
         ];
-        let changes: [fn(&mut Resolved); 8] = [
+        let changes: [fn(&mut Resolved); 9] = [
             |r| r.mounts[0].0.host = "/data2".into(),
             |r| r.mounts[0].0.guest = "/mnt/data2".into(),
             |r| r.mounts[0].0.writable = true,
@@ -162,6 +164,7 @@ mod tests {
             |r| r.request.packages.clear(),
             |r| r.request.network.clear(),
             |r| r.request.ports.push("5173".parse().expect("a port")),
+            |r| r.request.volumes.push("target".to_owned().try_into().expect("a directory")),
         ];
         for change in changes {
             let mut other = first.clone();

@@ -11,6 +11,7 @@ pub mod protect;
 pub mod request;
 pub mod room;
 pub mod state;
+pub mod volumes;
 
 use crate::host::Host;
 use crate::screen::Clipboard;
@@ -22,6 +23,7 @@ pub use limits::Limits;
 pub use network::Network;
 pub use protect::Protected;
 pub use state::State;
+pub use volumes::Local;
 
 /// One run. `--dry-run` prints it, an engine turns it into processes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,6 +36,8 @@ pub struct Plan {
     pub mounts: Vec<Mount>,
     /// What of that the guest cannot change, whatever it is there.
     pub protected: Vec<Protected>,
+    /// What of the project is on a disk of the guest's own.
+    pub local: Option<volumes::Local>,
     /// Whether watchers in the guest hear of changes on the host.
     pub watch: Watch,
     /// Links in the guest, so that host paths in arguments and messages work: (where, to what).
@@ -103,6 +107,7 @@ impl Plan {
             cwd: Path::new(mounts::WORKSPACE).components().chain(place.rest.components()).collect(),
             protected: mounts.first().map_or(Vec::new(), |m| protect::of(&settings.protect, &place.git, &m.tag)),
             mounts,
+            local: None,
             watch: settings.watch.clone(),
             links: mounts::links(&place.root),
             env: env::guest(&host.env, settings, network.mode, &setup),

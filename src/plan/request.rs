@@ -5,6 +5,7 @@ use super::limits::{parse_cpus, parse_memory};
 use super::network::{Listed, Mode, name};
 use super::ports::Forward;
 use super::protect;
+use super::volumes::Dir;
 use crate::error::{Failure, Result};
 use serde::Deserialize;
 use std::path::{Component, Path};
@@ -40,6 +41,7 @@ struct RequestText {
     packages: Vec<String>,
     network: Vec<String>,
     ports: Vec<String>,
+    volumes: Vec<Dir>,
 }
 
 /// What a project understands as enough for itself.
@@ -70,6 +72,8 @@ pub struct Request {
     pub network: Vec<Listed>,
     /// Ports of this machine's loopback that lead into the guest.
     pub ports: Vec<Forward>,
+    /// Directories of the project that are on a disk of the guest's own.
+    pub volumes: Vec<Dir>,
 }
 
 /// A directory of the host as the project names it.
@@ -126,7 +130,8 @@ pub fn parse(bytes: &[u8]) -> Result<Wishes> {
     asked.packages.iter().try_for_each(|name| package(name))?;
     let network = asked.network.iter().map(|name| host(name)).collect::<Result<_>>()?;
     let ports = asked.ports.iter().map(|port| high(port)).collect::<Result<_>>()?;
-    let request = Request { mounts: asked.mounts, env: asked.env, packages: asked.packages, network, ports };
+    let RequestText { mounts, env, packages, volumes, .. } = asked;
+    let request = Request { mounts, env, packages, network, ports, volumes };
     Ok(Wishes { limit, request })
 }
 

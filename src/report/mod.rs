@@ -45,6 +45,15 @@ pub fn denials(all: &[Denial]) {
     }
 }
 
+/// Bytes, as a person reads them.
+pub fn size(bytes: u64) -> String {
+    match bytes {
+        0..1_048_576 => format!("{} KiB", bytes.div_ceil(1024)),
+        1_048_576..1_073_741_824 => format!("{} MiB", bytes >> 20),
+        _ => format!("{:.1} GiB", bytes as f64 / f64::from(1 << 30)),
+    }
+}
+
 /// What happened in a session, on stderr; what explains no failure is only for a person who watches.
 pub fn notes(notes: &[Note], watched: bool) {
     for said in notes.iter().filter(|n| n.loud || watched) {

@@ -25,6 +25,10 @@ pub fn text(plan: &Plan, launch: &Launch) -> String {
         let paths = plan.protected.iter().map(|p| quoted(&Path::new(&p.tag).join(&p.path)));
         line("protect", paths.collect::<Vec<_>>().join(" "));
     }
+    if let Some(local) = &plan.local {
+        let on = local.volume.as_ref().map_or_else(|| "the scratch disk".to_owned(), |volume| quoted(volume));
+        line("local", format!("{} on {on}", crate::plan::volumes::listed(&local.dirs)));
+    }
     for (from, to) in &plan.links {
         line("link", format!("{} -> {}", quoted(from), to.display()));
     }
@@ -101,6 +105,7 @@ fn process(out: &mut String, program: &Program) {
             Source::Scratch(path) => format!("a private copy of {}", quoted(path)),
             Source::Dir(path, _) => format!("the directory {}", quoted(path)),
             Source::Memory(mib) => format!("{mib} MiB of memory"),
+            Source::Volume(path) => format!("the volume {}", quoted(path)),
             Source::Control => "the control connection".to_owned(),
             Source::RunDir => "the session's directory".to_owned(),
             Source::ShareListener => "the share's socket".to_owned(),

@@ -2,6 +2,7 @@
 
 use crate::session::denied::Refused;
 use crate::session::record::Seen;
+use crate::session::volume;
 use serde::Serialize;
 use std::fmt::Write;
 use std::path::PathBuf;
@@ -23,6 +24,8 @@ pub struct Status {
     pub limits: Limits,
     /// What a VM may reach.
     pub network: Network,
+    /// What VMs keep on disks of their own.
+    pub volumes: Volumes,
     /// Sessions that run now.
     pub sessions: Vec<Seen>,
     /// How the shells find us.
@@ -117,6 +120,19 @@ pub struct Network {
     pub allow_hosts: Vec<String>,
 }
 
+/// What VMs keep on disks of their own.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Volumes {
+    /// Directories of the project here that are on its volume, from its root.
+    pub directories: Vec<PathBuf>,
+    /// The volume of the project here; `null` when there is none yet.
+    pub here: Option<volume::Seen>,
+    /// How many volumes there are, of all projects.
+    pub all: usize,
+    /// What all of them take of the host's disk, in bytes.
+    pub allocated: u64,
+}
+
 /// How the shells find us.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Shell {
@@ -176,6 +192,9 @@ pub fn text(status: &Status, now: u64) -> String {
         let allow = refused.allow.as_ref().map_or_else(String::new, |words| format!("; to allow it: {words}"));
         line("", format!("refused {} {} ago: {}{allow}", refused.target, ago(now, refused.when), refused.why));
     }
+    if !status.volumes.directories.is_empty() || status.volumes.all > 0 {
+        line("volume", volumes(&status.volumes));
+    }
     line("shell", shell(&status.shell));
     let shells: Vec<String> = status.shell.shells.iter().map(|s| format!("{}: {}", s.name, s.claude)).collect();
     if !shells.is_empty() {
@@ -206,6 +225,25 @@ fn claude(claude: &Claude) -> String {
 fn image(image: &Image) -> String {
     let age = ago(image.age, 0);
     format!("{}: Claude Code {}, kernel {}, built {age} ago", image.id, image.claude, image.kernel)
+}
+
+fn volumes(volumes: &Volumes) -> String {
+    let dirs = crate::plan::volumes::listed(&volumes.directories);
+    let here = match &volumes.here {
+        Some(seen) => {
+            let used = if seen.in_use { ", in use" } else { "" };
+            let dirs = if dirs.is_empty() { String::new() } else { format!(" with {dirs}") };
+            format!("{} of at most {}{dirs}{used}", super::size(seen.allocated), super::size(seen.size))
+        }
+        None if dirs.is_empty() => "none here".to_owned(),
+        None => format!("none yet; the first run makes one for {dirs}"),
+    };
+    match volumes.all {
+        0 => here,
+        all => {
+            format!("{here}; {} in {all} of all projects (vmclaude prune --volumes)", super::size(volumes.allocated))
+        }
+    }
 }
 
 fn shell(shell: &Shell) -> String {

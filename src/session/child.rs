@@ -34,13 +34,24 @@ pub(crate) struct Handles<'a> {
     pub(crate) memory: Option<BorrowedFd<'a>>,
     /// The scratch disk; without it, a copy of the image's is made.
     pub(crate) scratch: Option<BorrowedFd<'a>>,
+    /// The project's volume, locked.
+    pub(crate) volume: Option<BorrowedFd<'a>>,
 }
 
 impl<'a> Handles<'a> {
     /// The session's directory and nothing else.
     pub(crate) fn of(run_dir: &'a Path) -> Handles<'a> {
         let none = None;
-        Handles { run_dir, wire: none, share: none, events: none, control: none, memory: none, scratch: none }
+        Handles {
+            run_dir,
+            wire: none,
+            share: none,
+            events: none,
+            control: none,
+            memory: none,
+            scratch: none,
+            volume: none,
+        }
     }
 }
 
@@ -124,6 +135,7 @@ fn place(n: usize, source: &Source, handles: &Handles<'_>) -> Result<OwnedFd> {
         Source::Dir(path, identity) => duplicate(directory(path, *identity)?.as_fd(), number),
         Source::File(path) => duplicate(open(path)?.as_fd(), number),
         Source::Control => duplicate(handles.control.ok_or_else(fail)?, number),
+        Source::Volume(_) => duplicate(handles.volume.ok_or_else(fail)?, number),
         Source::Memory(mib) => match handles.memory {
             Some(memory) => duplicate(memory, number),
             None => duplicate(scratch::memory(*mib)?.as_fd(), number),

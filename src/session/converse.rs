@@ -8,6 +8,7 @@ use super::signals::{self, Event};
 use super::talk::Talk;
 use crate::error::{Context, Failure, Result};
 use crate::exit::{Exit, NOT_EXECUTABLE, NOT_FOUND};
+use crate::files::quoted;
 use crate::host::Host;
 use crate::net::{self, Denials, Upstream};
 use crate::plan::network::Mode;
@@ -15,7 +16,7 @@ use crate::plan::{self, Plan};
 use crate::profile;
 use std::fs::File;
 use std::os::unix::ffi::OsStrExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::io::{AsyncRead, AsyncWrite, ReadHalf, split};
@@ -54,7 +55,7 @@ pub(super) async fn run(
     repeat_changes(plan, machine, &wire, house.notes());
     house.open_ports(wire.clone(), &plan.ports);
     let mut frames = frames(from_guest);
-    let mut killed = 0;
+    let (mut killed, mut errors) = (0, 0);
     let mut starting = true;
     let late = tokio::time::sleep(START_LIMIT);
     tokio::pin!(late);
@@ -70,6 +71,14 @@ pub(super) async fn run(
                     machine.farewell();
                     return Err(Failure::new("the guest could not do it").because(why.escape_debug()));
                 }
+                ToHost::NoVolume(why) => {
+                    let _ = talk.send(&ToGuest::ExitAck).await;
+                    machine.farewell();
+                    return Err(no_volume(plan, &why));
+                }
+                ToHost::VolumeErrors(found) => errors = found,
+                // Later it would not be our supervisor's word alone.
+                ToHost::NotLocal(dir, why) if starting => house.not_local(&dir, &why),
                 ToHost::OutOfMemory(processes) => killed = processes,
                 ToHost::Memory(named) => {
                     if let Some(memory) = machine.memory().and_then(|file| memory::find(file, &named)) {
@@ -111,6 +120,9 @@ pub(super) async fn run(
     machine.farewell();
     if killed > 0 {
         house.out_of_memory(killed, plan.limits.memory, ended != Ended::Code(0));
+    }
+    if errors > 0 {
+        house.volume_errors(plan, errors);
     }
     exit_of(ended)
 }
@@ -171,6 +183,14 @@ pub(super) fn lost(why: impl std::fmt::Display) -> Failure {
     Failure::new("the virtual machine was lost").because(why)
 }
 
+/// The volume is damaged: nothing of it is removed before a person says so.
+fn no_volume(plan: &Plan, why: &str) -> Failure {
+    let file = plan.local.as_ref().and_then(|local| local.volume.as_deref()).unwrap_or(Path::new(""));
+    Failure::new("the project's volume cannot be used")
+        .because(why.escape_debug())
+        .next(format!("e2fsck -f {}   # or: vmclaude prune --volumes", quoted(file)))
+}
+
 fn start_message(host: &Host, plan: &Plan, talk: &Talk) -> Result<Start> {
     let mut seed = vec![0; 64];
     File::open("/dev/urandom")
@@ -189,6 +209,10 @@ fn start_message(host: &Host, plan: &Plan, talk: &Talk) -> Result<Start> {
         stdio: talk.stdio(),
         terminal: talk.size(),
         binds: plan.mounts.iter().map(|m| (m.tag.clone(), bytes(m.guest.as_os_str()), m.writable)).collect(),
+        local: plan.local.as_ref().map(|local| proto::Local {
+            dirs: local.dirs.iter().map(|dir| bytes(dir.as_os_str())).collect(),
+            kept: local.volume.is_some(),
+        }),
         links: plan.links.iter().map(|(a, b)| (bytes(a.as_os_str()), bytes(b.as_os_str()))).collect(),
         system: files(&plan.setup.system),
         seeds: files(&plan.setup.seeds),

@@ -1,10 +1,13 @@
 //! What goes on beside the conversation: the guest's clock, what the session takes, and how much room the disk has.
 
+use super::disk::{DISK_LOW, free, is_full, look_again};
 use super::ended;
 use super::notes::{Note, Notes};
 use super::ports::Ports;
 use super::record::{Live, write_live};
 use super::usage;
+use crate::files::quoted;
+use crate::plan::Plan;
 use crate::plan::ports::Forward;
 use std::collections::VecDeque;
 use std::fs::File;
@@ -22,8 +25,6 @@ const TICK: Duration = Duration::from_secs(1);
 const RARELY: u32 = 5;
 /// The guest's clock is set when the host's was moved by more than this.
 const DRIFT: Duration = Duration::from_millis(100);
-/// Below so many bytes free, the guest's own disk stops growing; above twice as many it may grow again.
-pub(super) const DISK_LOW: u64 = 256 << 20;
 /// A log that takes up more is cut: the guest decides how much is in some of them.
 const LOG_MOST: u64 = 1 << 20;
 
@@ -39,6 +40,9 @@ pub(super) struct House {
     live: Live,
     written: Live,
     before: Option<(Instant, u64)>,
+    /// Where files of ours grow, and when they are looked at next.
+    disks: Vec<PathBuf>,
+    disks_due: tokio::time::Instant,
     frames: VecDeque<ToGuest>,
     journal: Option<File>,
     journalled: u64,
@@ -50,8 +54,9 @@ impl House {
         self.notes.clone()
     }
 
-    /// Keeps house in `dir` for a session whose machine is these processes. The guest has just been told the time.
-    pub(super) fn new(dir: &Path, pids: Vec<u32>, ports: Ports, notes: Notes) -> House {
+    /// Keeps house in `dir` for a session whose machine is these processes and has this volume. The guest has just been told
+    /// the time.
+    pub(super) fn new(dir: &Path, volume: Option<&Path>, pids: Vec<u32>, ports: Ports, notes: Notes) -> House {
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let journal = File::options().create(true).append(true).mode(0o600).open(dir.join("session.log")).ok();
@@ -65,6 +70,8 @@ impl House {
             live: Live { pids, ..Live::default() },
             written: Live::default(),
             before: None,
+            disks: std::iter::once(dir).chain(volume).map(Path::to_path_buf).collect(),
+            disks_due: tokio::time::Instant::now(),
             frames: VecDeque::new(),
             journal,
             journalled: 0,
@@ -90,6 +97,7 @@ impl House {
             }
             tokio::select! {
                 _ = self.tick.tick() => self.look(),
+                () = tokio::time::sleep_until(self.disks_due) => self.watch_disks(),
                 () = self.ports.changed() => self.write(),
             }
         }
@@ -115,6 +123,22 @@ impl House {
         self.notes.add(Note { what, next, loud: failed });
     }
 
+    /// The guest's kernel found errors in the volume.
+    pub(super) fn volume_errors(&mut self, plan: &Plan, errors: u64) {
+        let Some(file) = plan.local.as_ref().and_then(|local| local.volume.as_deref()) else { return };
+        self.journal(&format!("the volume: {errors} errors"));
+        let what = format!("the file system of this project's volume is damaged ({errors} errors so far)");
+        let next = Some(format!("e2fsck -f {}   # or: vmclaude prune --volumes", quoted(file)));
+        self.notes.add(Note { what, next, loud: true });
+    }
+
+    /// A directory is not on the guest's own disk after all.
+    pub(super) fn not_local(&mut self, dir: &[u8], why: &str) {
+        let what = format!("{} was not on the VM's own disk: {}", String::from_utf8_lossy(dir), why);
+        self.journal(&what);
+        self.notes.add(Note { what, next: None, loud: false });
+    }
+
     /// The guest should know what time it is.
     pub(super) fn tell_time(&mut self) {
         self.told = Offset::now();
@@ -128,7 +152,6 @@ impl House {
         }
         if self.ticks.is_multiple_of(RARELY) {
             self.weigh();
-            self.watch_disk();
             for log in ended::LOGS {
                 cut(&self.dir.join(log));
             }
@@ -160,8 +183,10 @@ impl House {
         }
     }
 
-    fn watch_disk(&mut self) {
-        let Some(free) = free(&self.dir) else { return };
+    fn watch_disks(&mut self) {
+        let least = self.disks.iter().filter_map(|disk| Some((free(disk)?, disk.clone()))).min();
+        self.disks_due = tokio::time::Instant::now() + look_again(least.as_ref().map_or(u64::MAX, |(free, _)| *free));
+        let Some((free, disk)) = least else { return };
         let full = is_full(self.live.disk_full, free);
         if full == self.live.disk_full {
             return;
@@ -169,14 +194,14 @@ impl House {
         self.live.disk_full = full;
         self.frames.push_back(ToGuest::DiskFull(full));
         self.journal(if full {
-            "the host's disk is nearly full: this VM's own disk stops growing"
+            "the host's disk is nearly full: this VM's own disks stop growing"
         } else {
             "there is room again"
         });
         if full {
             let what = format!(
-                "the disk with {} has less than {} MiB left, so the VM's own disk was stopped from growing",
-                self.dir.parent().unwrap_or(&self.dir).display(),
+                "the disk with {} has less than {} MiB left, so the VM's own disks were stopped from growing",
+                disk.parent().unwrap_or(&disk).display(),
                 DISK_LOW >> 20
             );
             self.notes.add(Note { what, next: Some("df -h".to_owned()), loud: false });
@@ -189,18 +214,6 @@ impl Drop for House {
     fn drop(&mut self) {
         self.weigh();
     }
-}
-
-/// Whether the guest's own disk may grow no more, where `before` says how that was.
-fn is_full(before: bool, free: u64) -> bool {
-    free < if before { 2 * DISK_LOW } else { DISK_LOW }
-}
-
-/// Bytes that this user may still write where `dir` is.
-pub(super) fn free(dir: &Path) -> Option<u64> {
-    let fs = nix::sys::statvfs::statvfs(dir).ok()?;
-    #[allow(clippy::unnecessary_cast)] // other systems have other widths
-    Some((fs.blocks_available() as u64).saturating_mul(fs.fragment_size() as u64))
 }
 
 /// Gives back the front of a log that has grown too large; its end stays, and so does what is written to it now.
@@ -245,12 +258,6 @@ mod tests {
         assert!(at(1e9).differs(at(1e9 + 3.0)), "three seconds of sleep");
         assert!(at(1e9).differs(at(1e9 - 3600.0)), "set back");
         assert!(!Offset::now().differs(Offset::now()));
-    }
-
-    #[test]
-    fn a_full_disk_is_full_until_there_is_real_room() {
-        assert!(!is_full(false, DISK_LOW) && is_full(false, DISK_LOW - 1));
-        assert!(is_full(true, DISK_LOW + 1) && !is_full(true, 2 * DISK_LOW));
     }
 
     #[test]

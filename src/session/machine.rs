@@ -2,6 +2,7 @@
 
 use super::apple::{self, Client};
 use super::processes::{self, Processes};
+use super::volume::Held;
 use crate::engine::launch::Launch;
 use crate::error::Result;
 use crate::plan::Plan;
@@ -20,9 +21,15 @@ pub(super) enum Machine {
 
 impl Machine {
     /// Starts what `launch` says and connects to its supervisor. Whatever runs is in `slot`, also when this is given up.
-    pub(super) async fn start(plan: &Plan, launch: &Launch, dir: &Path, slot: &mut Option<Machine>) -> Result<Wire> {
+    pub(super) async fn start(
+        plan: &Plan,
+        launch: &Launch,
+        dir: &Path,
+        volume: Option<&Held>,
+        slot: &mut Option<Machine>,
+    ) -> Result<Wire> {
         match launch {
-            Launch::Qemu(launch) => processes::start(plan, launch, dir, slot).await,
+            Launch::Qemu(launch) => processes::start(plan, launch, dir, volume, slot).await,
             Launch::Apple(container) => apple::start(plan, container, dir, slot).await,
         }
     }

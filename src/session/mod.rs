@@ -8,6 +8,7 @@ mod child;
 mod converse;
 pub mod denied;
 pub mod desk;
+mod disk;
 pub mod ended;
 mod house;
 pub mod keeper;
@@ -29,6 +30,7 @@ pub mod template;
 pub mod trial;
 mod tty;
 pub mod usage;
+pub mod volume;
 
 pub use relay::denied_copies;
 
@@ -59,12 +61,20 @@ const LOG_SHOWN: u64 = 16 << 10;
 /// What is heard when the guest's command may start.
 pub type Ready = oneshot::Receiver<()>;
 
+/// What a run brings to its session.
+pub struct Given {
+    /// The command starts when this was heard from.
+    pub ready: Ready,
+    /// The project's volume, where the plan has one.
+    pub volume: Option<volume::Held>,
+}
+
 /// Runs `plan` by `launch` to its end, noting in `denials` what the guest was refused and in `notes` what else a person
-/// should hear. The command starts when `ready` was heard from. When this returns, no process, mount or socket of the session is left.
+/// should hear. When this returns, no process, mount or socket of the session is left.
 ///
 /// # Errors
 /// When the VM cannot be started or is lost; the reasons hold the end of its log.
-pub fn run(host: &Host, plan: &Plan, launch: &Launch, denials: Denials, notes: &Notes, ready: Ready) -> Result<Exit> {
+pub fn run(host: &Host, plan: &Plan, launch: &Launch, denials: Denials, notes: &Notes, given: Given) -> Result<Exit> {
     let runtime = begin::runtime()?;
     // Before there is anything to clean up: from here on no signal but KILL ends us without our doing it.
     let inside = runtime.enter();
@@ -75,7 +85,7 @@ pub fn run(host: &Host, plan: &Plan, launch: &Launch, denials: Denials, notes: &
     drop(inside);
     tty::prepare(&host.exe);
     let mut machine = None;
-    let about = About { host, plan, launch, dir: record.dir(), denials, ports, notes, ready };
+    let about = About { host, plan, launch, dir: record.dir(), denials, ports, notes, given };
     let outcome = runtime.block_on(session(about, events, &mut machine));
     let outcome = outcome.map_err(|e| explain(e, machine.as_mut(), record.dir()));
     if outcome.is_err() {
@@ -97,7 +107,7 @@ fn admit(host: &Host, plan: &Plan) -> Result<Record> {
     let runs = host.dirs.runs();
     let lock = record::lock(&runs)?;
     record::prune_under(&lock, &runs);
-    if let Some(free) = house::free(&runs).filter(|free| *free < DISK_LEAST) {
+    if let Some(free) = disk::free(&runs).filter(|free| *free < DISK_LEAST) {
         return Err(Failure::new("there is not enough room on the disk for a session")
             .because(format!("{} MiB are left where {} is", free >> 20, runs.display()))
             .next(format!("df -h {}", files::quoted(&runs))));
@@ -130,7 +140,7 @@ struct About<'a> {
     denials: Denials,
     ports: Ports,
     notes: &'a Notes,
-    ready: Ready,
+    given: Given,
 }
 
 /// Starts the machine and talks to it. `slot` holds whatever runs.
@@ -139,9 +149,10 @@ async fn session(
     mut events: mpsc::UnboundedReceiver<Event>,
     slot: &mut Option<Machine>,
 ) -> Result<Exit> {
-    let About { host, plan, launch, dir, denials, ports, notes, ready } = about;
+    let About { host, plan, launch, dir, denials, ports, notes, given } = about;
+    let Given { ready, volume } = given;
     let wire = tokio::select! {
-        wire = Machine::start(plan, launch, dir, slot) => wire?,
+        wire = Machine::start(plan, launch, dir, volume.as_ref(), slot) => wire?,
         signal = signals::deadly(&mut events) => return Ok(Exit::Signal(signal as i32)),
     };
     profile::mark("the guest says hello");
@@ -150,7 +161,8 @@ async fn session(
             // Nothing was sent or nobody will: either way there is nothing more to wait for.
             let _ = ready.await;
             profile::mark("the project was looked at");
-            let house = House::new(dir, machine.pids(), ports, notes.clone());
+            let volume = plan.local.as_ref().and_then(|local| local.volume.as_deref());
+            let house = House::new(dir, volume, machine.pids(), ports, notes.clone());
             converse::run(host, plan, machine, wire, events, denials, house).await
         }
         None => Err(converse::lost("it was not started")),

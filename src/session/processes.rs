@@ -6,6 +6,7 @@ use super::machine::Machine;
 use super::scratch;
 use super::socket;
 use super::template::{self, Copy, Template};
+use super::volume::Held;
 use crate::engine::launch::{FIRST_FD, Qemu, Warm};
 use crate::engine::qemu::SHARE_SOCKET;
 use crate::error::{Context, Result};
@@ -39,9 +40,15 @@ struct Reach {
 }
 
 /// Starts the machine, as a copy where that can be done, and connects. `slot` holds whatever runs.
-pub(super) async fn start(plan: &Plan, launch: &Qemu, dir: &Path, slot: &mut Option<Machine>) -> Result<Wire> {
+pub(super) async fn start(
+    plan: &Plan,
+    launch: &Qemu,
+    dir: &Path,
+    volume: Option<&Held>,
+    slot: &mut Option<Machine>,
+) -> Result<Wire> {
     if let Some(warm) = &launch.warm {
-        match copied(plan, launch, warm, dir, slot).await {
+        match copied(plan, (launch, warm), dir, volume, slot).await {
             Ok(Some(wire)) => return Ok(wire),
             Ok(None) => {}
             Err(e) => {
@@ -51,7 +58,7 @@ pub(super) async fn start(plan: &Plan, launch: &Qemu, dir: &Path, slot: &mut Opt
             }
         }
     }
-    let (processes, reach) = Processes::boot(plan, launch, dir)?;
+    let (processes, reach) = Processes::boot(plan, launch, dir, volume)?;
     *slot = Some(Machine::Qemu(processes));
     profile::mark("QEMU is started");
     converse::connect(asynchronous(reach.wire)?).await
@@ -67,16 +74,16 @@ fn asynchronous(wire: UnixStream) -> Result<tokio::net::UnixStream> {
 /// the machine up to here, so after a failure it can be booted instead.
 async fn copied(
     plan: &Plan,
-    launch: &Qemu,
-    warm: &Warm,
+    (launch, warm): (&Qemu, &Warm),
     dir: &Path,
+    volume: Option<&Held>,
     slot: &mut Option<Machine>,
 ) -> Result<Option<Wire>> {
     if !warm.template.exists() {
         return Ok(None);
     }
     let template = Template::open(&warm.template)?;
-    let (processes, reach) = Processes::copy(plan, launch, warm, template, dir)?;
+    let (processes, reach) = Processes::copy(plan, launch, (warm, template), dir, volume)?;
     *slot = Some(Machine::Qemu(processes));
     profile::mark("QEMU is started");
     let ready = async {
@@ -91,20 +98,27 @@ async fn copied(
 
 impl Processes {
     /// Starts everything, the machine from power-on.
-    fn boot(plan: &Plan, launch: &Qemu, dir: &Path) -> Result<(Processes, Reach)> {
+    fn boot(plan: &Plan, launch: &Qemu, dir: &Path, volume: Option<&Held>) -> Result<(Processes, Reach)> {
         let listener = launch.share.as_ref().map(|_| listen(dir)).transpose()?;
         let (wire, far) = UnixStream::pair().what(|| "cannot make the wire")?;
         let memory = scratch::memory(plan.limits.memory)?;
-        let handles = Handles { wire: Some(far.as_fd()), memory: Some(memory.as_fd()), ..Handles::of(dir) };
+        let volume = volume.map(Held::as_fd);
+        let handles = Handles { wire: Some(far.as_fd()), memory: Some(memory.as_fd()), volume, ..Handles::of(dir) };
         let machine = child::start(&launch.machine, &handles, "machine.log", Stdio::null())?;
         let (share, events) = start_share(plan, launch, listener.as_ref(), dir)?;
         Ok((Processes { machine, share, events, dir: dir.to_path_buf(), memory }, Reach { wire, ready: None }))
     }
 
     /// Starts everything, the machine as a copy.
-    fn copy(plan: &Plan, launch: &Qemu, warm: &Warm, template: Template, dir: &Path) -> Result<(Processes, Reach)> {
+    fn copy(
+        plan: &Plan,
+        launch: &Qemu,
+        (warm, template): (&Warm, Template),
+        dir: &Path,
+        volume: Option<&Held>,
+    ) -> Result<(Processes, Reach)> {
         let listener = launch.share.as_ref().map(|_| listen(dir)).transpose()?;
-        let Copy { machine, memory, wire, ready } = template::start(warm, template, dir)?;
+        let Copy { machine, memory, wire, ready } = template::start(warm, template, dir, volume)?;
         let (share, events) = start_share(plan, launch, listener.as_ref(), dir)?;
         Ok((Processes { machine, share, events, dir: dir.to_path_buf(), memory }, Reach { wire, ready: Some(ready) }))
     }

@@ -176,6 +176,7 @@ impl Talk {
                 Ok(())
             }
             ToHost::Exit(_) | ToHost::Failed(_) | ToHost::OutOfMemory(_) | ToHost::Memory(_) => Ok(()),
+            ToHost::NoVolume(_) | ToHost::VolumeErrors(_) | ToHost::NotLocal(..) => Ok(()),
         }
     }
 

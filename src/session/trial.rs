@@ -70,7 +70,7 @@ fn about(qemu: &Path) -> String {
 /// Boots up to the supervisor's hello; the inner error says in words how that failed.
 fn boot(host: &Host, qemu: &Path, files: &Files) -> Result<std::result::Result<(), String>> {
     let machine = Machine { qemu: qemu.to_path_buf(), accel: Accel::Kvm, cores: 1, files: files.clone() };
-    let program = qemu::program(&machine, &Limits { cpus: Some(1), memory: 512 }, Life::Trial);
+    let program = qemu::program(&machine, &Limits { cpus: Some(1), memory: 512 }, Life::Trial, None);
     let record = Record::create(&host.dirs.runs(), &record::facts(Path::new("/"), "trial".as_ref(), 512))?;
     let (mut near, far) = UnixStream::pair().what(|| "cannot make the wire")?;
     let handles = Handles { wire: Some(far.as_fd()), ..Handles::of(record.dir()) };

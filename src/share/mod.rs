@@ -149,6 +149,7 @@ mod tests {
             argv: Vec::new(),
             cwd: "/".into(),
             mounts: tags.iter().map(mount).collect(),
+            local: None,
             links: Vec::new(),
             env: Vec::new(),
             user: User { uid: 1500, gid: 1501 },

@@ -77,6 +77,7 @@ fn plan() -> impl Strategy<Value = Plan> {
             let extra = extra.into_iter().enumerate();
             mounts.extend(extra.map(|(n, (host, writable))| mount(host, format!("/mnt/{n}"), writable)));
             Plan {
+                local: None,
                 watch: Watch::default(),
                 argv: vec!["claude".into(), "---".into(), "--rm".into()],
                 cwd: "/workspace".into(),

@@ -22,3 +22,4 @@ mod support;
 mod swaps;
 mod terminal;
 mod trust;
+mod volumes;

@@ -41,6 +41,7 @@ fn plan() -> Plan {
         cwd: "/workspace/sub".into(),
         mounts: [vec![mounts::project(&place)], place.state.mounts(Auth::Guest)].concat(),
         protected: protect::of(&Protect::default(), &place.git, "workspace"),
+        local: None,
         watch: Watch::default(),
         links: mounts::links(Path::new(root)),
         env: [("ANTHROPIC_API_KEY", "a secret"), ("TERM", "xterm")].map(|(k, v)| (k.into(), v.into())).to_vec(),
@@ -64,7 +65,8 @@ fn launch(plan: &Plan, accel: Accel) -> Launch {
     };
     let machine = Machine { qemu: "/usr/bin/qemu-system-x86_64".into(), accel, cores: 8, files };
     let share = share::program(Path::new("/usr/bin/vmclaude"), plan);
-    let program = |life| qemu::program(&machine, &plan.limits, life);
+    let program =
+        |life| qemu::program(&machine, &plan.limits, life, plan.local.as_ref().and_then(|l| l.volume.as_deref()));
     let template = "/home/ann/.cache/vmclaude/templates/0123456789abcdef".into();
     let warm = share.is_some().then(|| Warm { template, machine: program(Life::Copy) });
     Launch::Qemu(Qemu { machine: program(if share.is_some() { Life::Boot } else { Life::Trial }), warm, share })

@@ -121,3 +121,22 @@ fn without_warm_starts_nothing_is_copied_or_made() {
     assert!(done.status.success());
     assert!(!world.cache().exists());
 }
+
+#[test]
+fn a_copy_has_its_projects_volume() {
+    let world = World::new();
+    let config = world.path("home/.config/vmclaude/config.toml");
+    fs::write(config, "[env]\npass = ['ME']\n[volumes]\nlocal = ['node_modules']\n").expect("write");
+    world.make_template();
+    let script = "cat node_modules/f; echo $ME >> node_modules/f; grep -c '^/dev/vdd /workspace/node_modules ext4 rw,nosuid,nodev' /proc/mounts";
+    for (n, want) in ["1\n", "0\n1\n", "0\n1\n1\n"].iter().enumerate() {
+        let done = world.run(script).env("VMCLAUDE_PROFILE", "1").env("ME", n.to_string()).output().expect("run");
+        let (out, err) = (String::from_utf8_lossy(&done.stdout), String::from_utf8_lossy(&done.stderr));
+        assert!(err.contains(PLUGGED), "not a copy: {err}");
+        assert_eq!(out, *want, "{err}");
+    }
+    // And a machine that boots finds what copies left.
+    let booted = world.run(script).env("VMCLAUDE_WARM_START", "0").output().expect("run");
+    assert_eq!(String::from_utf8_lossy(&booted.stdout), "0\n1\n2\n1\n");
+    assert_eq!(world.templates().len(), 1, "no copy gave up the template");
+}

@@ -10,6 +10,7 @@ mod command;
 mod container;
 mod demand;
 mod keys;
+mod local;
 mod memory;
 mod net;
 mod notice;
@@ -19,6 +20,7 @@ mod proxy;
 mod relay;
 mod session;
 mod setup;
+mod signals;
 mod sys;
 mod template;
 

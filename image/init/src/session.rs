@@ -5,8 +5,8 @@ use crate::net;
 use crate::relay::{Async, Counted, Noticed, pump};
 use crate::sys::{self, Change};
 use crate::{Place, Prepared};
-use crate::{keys, memory, ports, power, proxy, setup};
-use nix::sys::signal::{Signal, kill, killpg};
+use crate::{keys, local, memory, ports, power, proxy, setup, signals};
+use nix::sys::signal::Signal;
 use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -20,7 +20,7 @@ use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 use vmclaude_init::wire::mux::{Side, Stream, Wire, answer};
-use vmclaude_init::wire::proto::{self, Ended, MAX_TO_GUEST, Open, Reach, Start, Target, ToGuest, ToHost};
+use vmclaude_init::wire::proto::{self, Ended, MAX_TO_GUEST, Open, Start, Target, ToGuest, ToHost};
 
 /// Where the guest's HTTP proxy listens; the host puts it into the environment.
 const PROXY: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 3128);
@@ -62,8 +62,12 @@ async fn session(place: Place, wire: &Wire, doors: Doors) -> io::Result<()> {
     let Some(ToGuest::Start(start)) = frames.recv().await else { return Err(unexpected("no start")) };
     let last = match run(place, wire, &start, doors, &mut frames, &mut to_host).await {
         Ok(ended) => ToHost::Exit(ended),
+        Err(e) if local::is_damaged(&e) => ToHost::NoVolume(e.to_string()),
         Err(e) => ToHost::Failed(e.to_string()),
     };
+    if let Some(errors) = start.local.as_ref().and_then(|_| local::errors()) {
+        proto::send(&mut to_host, &errors).await?;
+    }
     setup::settle(place, &start);
     proto::send(&mut to_host, &last).await?;
     while let Some(frame) = frames.recv().await {
@@ -96,6 +100,9 @@ async fn run(
     to_host: &mut WriteHalf<Stream>,
 ) -> io::Result<Ended> {
     setup::apply(place, start)?;
+    for news in local::prepare(start)? {
+        proto::send(to_host, &news).await?;
+    }
     let Prepared { network, memory } = doors.prepared;
     memory::offer(memory, wire, to_host).await?;
     if let Some(limits) = open_doors(wire, start, doors.proxy, network)? {
@@ -237,22 +244,16 @@ async fn reap(running: &Running, to_host: &mut WriteHalf<Stream>, watch: &keys::
         match change {
             _ if pid != running.pid => {}
             Change::Exited(code) => ended = Some(Ended::Code(code)),
-            Change::Killed(number) => ended = Some(Ended::Signal(named(number))),
+            Change::Killed(number) => ended = Some(Ended::Signal(signals::named(number))),
             Change::Stopped(number) => {
                 if let Some(terminal) = &running.terminal {
                     proto::send(to_host, &ToHost::Shown(watch.all_shown(terminal).await)).await?;
                 }
-                proto::send(to_host, &ToHost::Stopped(named(number))).await?;
+                proto::send(to_host, &ToHost::Stopped(signals::named(number))).await?;
             }
         }
     }
     Ok(ended)
-}
-
-/// A signal by the name that other systems know it by; real-time signals have none.
-fn named(number: i32) -> proto::Signal {
-    let name = Signal::try_from(number).map_or("", Signal::as_str);
-    proto::Signal { name: name.to_owned(), number: number as u8 }
 }
 
 fn obey(
@@ -265,7 +266,7 @@ fn obey(
     match frame {
         Some(ToGuest::Signal(signal, reach)) => {
             if let Ok(signal) = Signal::from_str(&signal.name) {
-                deliver(running, signal, reach);
+                signals::deliver(running, signal, reach);
             }
             Ok(())
         }
@@ -294,21 +295,6 @@ fn obey(
         }
         Some(ToGuest::Start(_) | ToGuest::ExitAck) => Err(unexpected("a frame out of turn")),
         None => Err(io::ErrorKind::UnexpectedEof.into()),
-    }
-}
-
-/// To the command, or to the group that a terminal would send it to.
-fn deliver(running: &Running, signal: Signal, reach: Reach) {
-    let terminal = running.terminal.as_ref();
-    let foreground = terminal.and_then(|t| nix::unistd::tcgetpgrp(t).ok()).filter(|p| p.as_raw() > 0);
-    let key = terminal.filter(|_| reach == Reach::Key).and_then(|t| Some((t, keys::key_for(t, signal)?)));
-    let result = match (reach, key) {
-        (Reach::Process, _) => kill(running.pid, signal),
-        (_, Some((terminal, key))) => nix::unistd::write(terminal, &[key]).map(drop),
-        (_, None) => killpg(foreground.unwrap_or(running.pid), signal),
-    };
-    if let Err(e) = result {
-        sys::log(&format!("{signal}: {e}"));
     }
 }
 

@@ -1,7 +1,7 @@
 //! What the host's start message asks for: clock, entropy, share, user, links.
 
 use crate::sys::{at, make_dir, mount_on, reseed};
-use crate::{Place, container};
+use crate::{Place, container, local};
 use nix::errno::Errno;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sys::time::TimeSpec;
@@ -83,19 +83,32 @@ pub(crate) fn set_clock(seconds: u64, nanos: u32) -> io::Result<()> {
     Ok(clock_settime(ClockId::CLOCK_REALTIME, TimeSpec::new(seconds as _, i64::from(nanos)))?)
 }
 
-/// Lets our own disk grow no more, or again. Everything that is free becomes a reserve that nobody may use, so whoever
+/// Lets our own disks grow no more, or again. Everything that is free becomes a reserve that nobody may use, so whoever
 /// writes more is told that there is no space left, as on a full disk.
 pub(crate) fn hold_disk(full: bool) -> io::Result<()> {
-    const RESERVED: &str = "/sys/fs/ext4/vdc/reserved_clusters";
-    let scratch = nix::sys::statvfs::statvfs("/")?;
-    let clusters = if full { scratch.blocks().saturating_sub(1) } else { 0 };
-    std::fs::write(RESERVED, clusters.to_string()).map_err(|e| at("cannot write", Path::new(RESERVED), e))
+    hold("vdc", "/", full)?;
+    match Path::new(local::VOLUME).exists() {
+        true => hold(local::DEVICE, local::VOLUME, full),
+        false => Ok(()),
+    }
+}
+
+fn hold(device: &str, mounted: &str, full: bool) -> io::Result<()> {
+    let reserved = format!("/sys/fs/ext4/{device}/reserved_clusters");
+    let disk = nix::sys::statvfs::statvfs(mounted)?;
+    let clusters = if full { disk.blocks().saturating_sub(1) } else { 0 };
+    std::fs::write(&reserved, clusters.to_string()).map_err(|e| at("cannot write", Path::new(&reserved), e))
 }
 
 /// Brings everything that was written to the host: through a mapping, too.
 pub(crate) fn settle(place: Place, start: &Start) {
     match place {
-        Place::Machine => unmount_shares(start),
+        Place::Machine => {
+            if start.local.is_some() {
+                local::settle();
+            }
+            unmount_shares(start);
+        }
         Place::Container => nix::unistd::sync(),
     }
 }

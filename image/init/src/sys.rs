@@ -92,6 +92,16 @@ pub(crate) fn reseed(seed: &[u8]) -> io::Result<()> {
     if added == 0 && reseeded == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
+/// Has a file system tell its disk what is free, in pieces of at least so many bytes.
+pub(crate) fn trim(mounted: impl AsFd, least: u64) -> io::Result<()> {
+    /// `_IOWR('X', 121, struct fstrim_range)` of linux/fs.h: from where, how much, and the least.
+    const FITRIM: libc::c_ulong = 0xc018_5879;
+    let mut range = [0, u64::MAX, least];
+    // SAFETY: FITRIM reads and writes an fstrim_range, three numbers, which live through the call.
+    let rc = unsafe { libc::ioctl(mounted.as_fd().as_raw_fd(), FITRIM as _, range.as_mut_ptr()) };
+    if rc == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
 /// Sets a terminal's size.
 pub(crate) fn set_size(terminal: impl AsFd, size: vmclaude_init::wire::proto::WinSize) -> io::Result<()> {
     let size = libc::winsize { ws_row: size.rows, ws_col: size.cols, ws_xpixel: size.width, ws_ypixel: size.height };

@@ -21,6 +21,7 @@ fn mount(host: &str, guest: &str, writable: bool) -> Mount {
 
 fn plan(mounts: Vec<Mount>) -> Plan {
     Plan {
+        local: None,
         watch: crate::plan::Watch::default(),
         argv: vec!["claude".into()],
         cwd: "/workspace".into(),

@@ -5,7 +5,7 @@ pub mod warm;
 
 use crate::engine::launch::{Program, Source};
 use crate::plan::Limits;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// What runs the guest's instructions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -67,6 +67,10 @@ const SHARE_TAG: &str = "vmclaude";
 const SHARE_QUEUE: u32 = 1024;
 /// Where that device is plugged in.
 const PORT: &str = "share-port";
+/// The project's volume: beside the share, as another function of what is plugged in there, so that a machine without one has
+/// nothing for it, and a guest looks once.
+const VOLUME: &str = "volume";
+const VOLUME_ADDRESS: &str = "0.1";
 
 /// The kernel's command line. `quiet` and no self-tests of ciphers: start time. `panic=-1` with `-no-reboot`: a panic
 /// ends QEMU. `random.trust_cpu`: no waiting for entropy, the host seeds the guest before anything runs. `no_timer_check`: what
@@ -80,8 +84,8 @@ const EMULATED: &str = if cfg!(target_arch = "x86_64") { "max,erms=off" } else {
 /// Added for a template: the supervisor then makes itself ready to be copied (see `image/init/src/template.rs`).
 const TEMPLATE: &str = "vmclaude.template";
 
-/// QEMU's program and arguments for a VM with these limits.
-pub fn program(machine: &Machine, limits: &Limits, life: Life) -> Program {
+/// QEMU's program and arguments for a VM with these limits, and with this volume where there is a share.
+pub fn program(machine: &Machine, limits: &Limits, life: Life, volume: Option<&Path>) -> Program {
     let mut qemu = Program::new(&machine.qemu);
     let mut args = base(machine, limits);
     args.extend(kernel(machine, life, &mut qemu));
@@ -90,9 +94,27 @@ pub fn program(machine: &Machine, limits: &Limits, life: Life) -> Program {
     if matches!(life, Life::Boot | Life::Copy) {
         let run = qemu.inherit(Source::RunDir);
         arg(&["-chardev", &format!("socket,id=share,path={run}/{SHARE_SOCKET}")]);
+        if let Some(volume) = volume {
+            let file = qemu.inherit(Source::Volume(volume.to_path_buf()));
+            // What the guest flushes is flushed, because this outlives the machine. The lock is ours, not QEMU's.
+            arg(&[
+                "-blockdev",
+                &format!(
+                    "driver=raw,node-name={VOLUME},discard=unmap,file.driver=file,file.filename={file},file.locking=off,file.discard=unmap"
+                ),
+            ]);
+        }
     }
     if life == Life::Boot {
-        arg(&["-device", &format!("{SHARE_DEVICE},chardev=share,tag={SHARE_TAG},queue-size={SHARE_QUEUE},bus={PORT}")]);
+        let share = format!("{SHARE_DEVICE},chardev=share,tag={SHARE_TAG},queue-size={SHARE_QUEUE},bus={PORT}");
+        match volume {
+            None => arg(&["-device", &share]),
+            Some(_) => {
+                let disk = format!("virtio-blk-pci,drive={VOLUME},bus={PORT},addr={VOLUME_ADDRESS},multifunction=on");
+                arg(&["-device", &format!("{disk},werror=report,rerror=report")]);
+                arg(&["-device", &format!("{share},addr=0.0,multifunction=on")]);
+            }
+        }
     }
     if matches!(life, Life::Template | Life::Copy) {
         let control = qemu.inherit_fd(Source::Control);

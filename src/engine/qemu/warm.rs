@@ -1,6 +1,6 @@
 //! Saved machines: which one fits, and what QEMU is told to save and to restore one. Data only.
 
-use super::{Accel, Life, Machine, PORT, SHARE_DEVICE, SHARE_QUEUE, SHARE_TAG, program};
+use super::{Accel, Life, Machine, PORT, SHARE_DEVICE, SHARE_QUEUE, SHARE_TAG, VOLUME, VOLUME_ADDRESS, program};
 use crate::plan::Limits;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -28,7 +28,7 @@ pub fn key(machine: &Machine, limits: &Limits, stamps: &[Stamp], cpu: &str) -> S
     let mut digest = Sha256::new();
     digest.update(format!("{FORMAT} {stamps:?}\n"));
     for life in [Life::Template, Life::Copy] {
-        let program = program(machine, limits, life);
+        let program = program(machine, limits, life, None);
         digest.update(format!("{:?} {:?}\n", program.path, program.args));
     }
     if machine.accel == Accel::Kvm {
@@ -67,12 +67,21 @@ pub fn restore() -> Value {
     command("migrate-incoming", json!({ "uri": format!("fd:{PIPE}") }))
 }
 
-/// Plugs the share in.
-pub fn plug() -> Value {
-    let device = json!({
+/// Plugs the share in; with a volume, that first: the guest looks when the first function is there.
+pub fn plug(volume: bool) -> Vec<Value> {
+    let mut share = json!({
         "driver": SHARE_DEVICE, "id": "share", "chardev": "share", "tag": SHARE_TAG, "queue-size": SHARE_QUEUE, "bus": PORT
     });
-    command("device_add", device)
+    if !volume {
+        return vec![command("device_add", share)];
+    }
+    let disk = json!({
+        "driver": "virtio-blk-pci", "id": VOLUME, "drive": VOLUME, "bus": PORT, "addr": VOLUME_ADDRESS, "multifunction": true,
+        "werror": "report", "rerror": "report"
+    });
+    share["addr"] = "0.0".into();
+    share["multifunction"] = true.into();
+    vec![command("device_add", disk), command("device_add", share)]
 }
 
 fn command(name: &str, arguments: Value) -> Value {
@@ -101,7 +110,7 @@ mod tests {
 
     /// The arguments without the kernel's command line and without what is told apart at the end.
     fn common(life: Life) -> Vec<String> {
-        let args = program(&machine(), &LIMITS, life).args;
+        let args = program(&machine(), &LIMITS, life, Some("/v".as_ref())).args;
         let args: Vec<_> = args.iter().map(|a| a.to_string_lossy().into_owned()).collect();
         let port = args.iter().position(|a| a.starts_with("pcie-root-port")).expect("a port");
         args[..=port].iter().map(|a| a.replace(" vmclaude.template", "")).collect()
@@ -116,10 +125,10 @@ mod tests {
 
     #[test]
     fn nothing_of_a_user_is_attached_to_a_template() {
-        let template = program(&machine(), &LIMITS, Life::Template);
+        let template = program(&machine(), &LIMITS, Life::Template, Some("/v".as_ref()));
         let text = format!("{:?}", template.args);
-        assert!(!text.contains("share.sock") && !text.contains("vhost"), "{text}");
-        assert!(!template.fds.iter().any(|s| matches!(s, Source::Dir(..) | Source::ShareListener)));
+        assert!(!text.contains("share.sock") && !text.contains("vhost") && !text.contains("volume"), "{text}");
+        assert!(!template.fds.iter().any(|s| matches!(s, Source::Dir(..) | Source::ShareListener | Source::Volume(_))));
     }
 
     #[test]
@@ -151,8 +160,13 @@ mod tests {
         assert_eq!(save().to_string(), r#"{"arguments":{"uri":"fd:state"},"execute":"migrate"}"#);
         assert_eq!(take_pipe().to_string(), r#"{"arguments":{"fdname":"state"},"execute":"getfd"}"#);
         assert_eq!(
-            plug().to_string(),
-            r#"{"arguments":{"bus":"share-port","chardev":"share","driver":"vhost-user-fs-pci","id":"share","queue-size":1024,"tag":"vmclaude"},"execute":"device_add"}"#
+            plug(false).iter().map(Value::to_string).collect::<Vec<_>>(),
+            [
+                r#"{"arguments":{"bus":"share-port","chardev":"share","driver":"vhost-user-fs-pci","id":"share","queue-size":1024,"tag":"vmclaude"},"execute":"device_add"}"#
+            ]
         );
+        let both = plug(true);
+        let at = |n: usize| both[n]["arguments"]["addr"].as_str();
+        assert_eq!((both.len(), at(0), at(1)), (2, Some("0.1"), Some("0.0")), "the first function comes last");
     }
 }

@@ -9,6 +9,7 @@ use crate::profile;
 use crate::session::child::{self, Handles, Running};
 use crate::session::qmp::Control;
 use crate::session::scratch;
+use crate::session::volume::Held;
 use std::fs::File;
 use std::io::Write;
 use std::os::fd::AsFd;
@@ -38,7 +39,7 @@ pub(in crate::session) struct Copy {
 }
 
 /// Starts a copy of `template`; a thread sees to the rest.
-pub(in crate::session) fn start(warm: &Warm, template: Template, dir: &Path) -> Result<Copy> {
+pub(in crate::session) fn start(warm: &Warm, template: Template, dir: &Path, volume: Option<&Held>) -> Result<Copy> {
     let what = || "cannot start a copy";
     let memory = scratch::memory(template.memory().size >> 20)?;
     let disk = scratch::nameless(dir)?;
@@ -50,12 +51,14 @@ pub(in crate::session) fn start(warm: &Warm, template: Template, dir: &Path) -> 
         control: Some(far_control.as_fd()),
         memory: Some(memory.as_fd()),
         scratch: Some(disk.as_fd()),
+        volume: volume.map(Held::as_fd),
         ..Handles::of(dir)
     };
     let layers = lay_out(Arc::new(template), memory.try_clone().what(what)?, disk.try_clone().what(what)?);
     let machine = child::start(&warm.machine, &handles, "machine.log", Stdio::null())?;
     let (tell, ready) = oneshot::channel();
-    std::thread::spawn(move || tell.send(bring_to_life(control, layers)));
+    let has_volume = volume.is_some();
+    std::thread::spawn(move || tell.send(bring_to_life(control, layers, has_volume)));
     Ok(Copy { machine, memory, wire, ready })
 }
 
@@ -76,7 +79,7 @@ fn lay_out(template: Arc<Template>, memory: File, disk: File) -> Layers {
     (threads, template)
 }
 
-fn bring_to_life(control: UnixStream, layers: Layers) -> Result<()> {
+fn bring_to_life(control: UnixStream, layers: Layers, volume: bool) -> Result<()> {
     let what = || "cannot lay out the template";
     let mut control = Control::greet(control, LIMIT)?;
     for command in warm::prepare() {
@@ -97,7 +100,9 @@ fn bring_to_life(control: UnixStream, layers: Layers) -> Result<()> {
     drop(write);
     control.event(warm::RESUMED, |_| true)?;
     profile::mark("it runs");
-    control.execute(&warm::plug())?;
+    for command in warm::plug(volume) {
+        control.execute(&command)?;
+    }
     profile::mark("the share is plugged in");
     Ok(())
 }

@@ -102,7 +102,7 @@ fn save(host: &Host, order: &Order, path: &Path) -> Result<()> {
         scratch: Some(disk.as_fd()),
         ..Handles::of(record.dir())
     };
-    let program = qemu::program(&order.machine, &order.limits, Life::Template);
+    let program = qemu::program(&order.machine, &order.limits, Life::Template, None);
     let mut machine = child::start(&program, &handles, "machine.log", Stdio::null())?;
     drop((far_control, far_wire));
     let state = stop_and_read(control).map_err(|e| explain(e, &mut machine, record.dir()))?;

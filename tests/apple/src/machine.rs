@@ -62,7 +62,7 @@ pub(crate) fn start(state: &State, dir: &Path, memory: u64, shared: &[(String, P
     let listener = server.as_ref().map(|_| listen(dir)).transpose()?;
     let (wire, far) = UnixStream::pair()?;
     let place = Place { dir, far: &far, listener: listener.as_ref() };
-    let qemu = spawn(&qemu::program(&machine, &plan.limits, life), &place, Stdio::null())?;
+    let qemu = spawn(&qemu::program(&machine, &plan.limits, life, None), &place, Stdio::null())?;
     let share = match &server {
         Some(program) => {
             let (read, mut write) = io::pipe()?;
@@ -95,6 +95,7 @@ fn plan(memory: u64, shared: &[(String, PathBuf, bool)]) -> Plan {
         argv: Vec::new(),
         cwd: "/".into(),
         mounts: shared.iter().map(mount).collect(),
+        local: None,
         links: Vec::new(),
         env: Vec::new(),
         user: User { uid, gid },
@@ -192,6 +193,6 @@ fn open(source: &Source, place: &Place<'_>) -> io::Result<OwnedFd> {
             file.into()
         }
         Source::ShareListener => place.listener.ok_or(io::ErrorKind::InvalidInput)?.try_clone()?.into(),
-        Source::Control => return Err(io::ErrorKind::Unsupported.into()),
+        Source::Control | Source::Volume(_) => return Err(io::ErrorKind::Unsupported.into()),
     })
 }

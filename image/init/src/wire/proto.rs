@@ -9,7 +9,7 @@ use std::net::IpAddr;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 /// The version of everything in this module and in [`super::mux`]. Any change to either raises it.
-pub const VERSION: u16 = 4;
+pub const VERSION: u16 = 5;
 
 /// What both sides send first, the host before the guest: eight letters, the version, and reserved zeroes.
 pub const HELLO_LEN: usize = 16;
@@ -149,6 +149,12 @@ pub enum ToHost {
     Log(String),
     /// So many processes were killed for want of memory. Sent before the end.
     OutOfMemory(u32),
+    /// The project's volume cannot be used, and so nothing was started: the reason. The end, as `Failed`.
+    NoVolume(String),
+    /// The kernel has found so many errors in the volume's file system, now or before. Sent before the end.
+    VolumeErrors(u64),
+    /// A directory that should have been on the machine's own disk is not: from the project's root, and the reason.
+    NotLocal(Vec<u8>, String),
     /// Memory of the guest's through which long data may go, if the host sees it.
     Memory(SharedMemory),
     /// Which keys the host sends from now on; [`Keys::Held`] to start with.
@@ -198,6 +204,8 @@ pub struct Start {
     pub terminal: Option<WinSize>,
     /// Directories of the share to bind: (name in the share, path in the guest, writable).
     pub binds: Vec<(String, Vec<u8>, bool)>,
+    /// What of the project is on this machine's own disks.
+    pub local: Option<Local>,
     /// Links to make, where nothing is and to what is there: (where, to what).
     pub links: Vec<(Vec<u8>, Vec<u8>)>,
     /// Files of the guest's own system to write: (where, what).
@@ -218,6 +226,15 @@ pub struct Start {
     pub seed: Vec<u8>,
     /// The time: seconds and nanoseconds since 1970.
     pub now: (u64, u32),
+}
+
+/// Directories of the project that are on a disk of this machine's own.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Local {
+    /// Where, from the project's root.
+    pub dirs: Vec<Vec<u8>>,
+    /// Whether there is a disk that keeps them; else they are on the one that vanishes with the machine.
+    pub kept: bool,
 }
 
 /// What the guest's network looks like from inside.
