@@ -54,7 +54,18 @@ pub(crate) fn prepare() -> io::Result<()> {
     ] {
         symlink(target, Path::new("/dev").join(name))?;
     }
+    bound_dirty()?;
     loopback_up()
+}
+
+/// What waits in memory to be written has its place on a disk already, and comes there however full the host's is (see
+/// [`crate::setup::hold_disk`]): it must be less than what the host keeps back. By default it is a share of the memory.
+fn bound_dirty() -> io::Result<()> {
+    for (name, bytes) in [("dirty_background_bytes", 32_u64 << 20), ("dirty_bytes", 64 << 20)] {
+        let path = Path::new("/proc/sys/vm").join(name);
+        std::fs::write(&path, bytes.to_string()).map_err(|e| at("cannot write", &path, e))?;
+    }
+    Ok(())
 }
 
 /// Opens the wire. The host sees it, and takes it for the word that everything before it is done.
