@@ -30,10 +30,14 @@ pub type Say = Box<dyn Fn(String, Option<String>) + Send>;
 /// # Errors
 /// When the host gives no watches at all, or one of the two ends in the middle of something.
 pub async fn run(plan: &Plan, server: UnixStream, guest: Stream, say: Say) -> io::Result<()> {
+    let watches = Watches::new().inspect_err(|e| {
+        let what = format!("changes on the host do not reach watchers in the VM: {e}");
+        say(what, Some("sudo sysctl -w fs.inotify.max_user_instances=1024".to_owned()));
+    })?;
     let mut watch = Watch {
         roots: plan.mounts.iter().filter_map(Directory::root).collect(),
         ignored: Ignored::new(&plan.watch.ignore),
-        watches: Watches::new()?,
+        watches,
         pending: Vec::new(),
         since: None,
         ready: false,

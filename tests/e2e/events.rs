@@ -215,3 +215,63 @@ fn what_the_host_wrote_last_is_what_the_guest_reads() {
     assert!(vm.wait().expect("wait").success());
     world.assert_clean();
 }
+
+/// Every directory of a large tree is watched, and one file in each is changed: 100,000 files with `--full`.
+#[test]
+fn a_change_anywhere_in_a_large_tree_is_heard_once() {
+    let world = world(Who::nth(1));
+    let (directories, files) = if full() { (1000, 100) } else { (100, 50) };
+    for n in 0..directories {
+        let dir = world.path(&format!("p/d/t/{n}"));
+        fs::create_dir_all(&dir).expect("mkdir");
+        (0..files).for_each(|m| fs::write(dir.join(m.to_string()), "before").expect("write"));
+    }
+    world.give("p");
+    let mut live = world.start(
+        "find d | wc -l; (while [ ! -s log ]; do sleep 0.05; done; touch ready) & exec python3 watcher.py log d/t/*",
+    );
+    for n in 0..directories {
+        fs::write(world.path(&format!("p/d/t/{n}/{}", n % files)), "after").expect("write");
+    }
+    let count = |what: &str| log(&world).iter().filter(|line| line.contains(what)).count();
+    until("all are heard", || (count(" CLOSE_WRITE ") >= directories).then_some(()));
+    fs::remove_file(world.path(&format!("p/d/t/{}/0", directories - 1))).expect("rm");
+    heard(&world, &format!("d/t/{} DELETE 0", directories - 1));
+    fs::write(world.path("p/log.stop"), "").expect("write");
+    let done = live.end();
+    assert_eq!((done.code(), done.out()), (Some(0), format!("{}\n", 5 + directories * (files + 1))), "{done:?}");
+    let want: std::collections::BTreeSet<String> = (0..directories)
+        .flat_map(|n| ["MODIFY", "CLOSE_WRITE"].map(|what| format!("d/t/{n} {what} {}", n % files)))
+        .chain([format!("d/t/{} DELETE 0", directories - 1)])
+        .collect();
+    let all = log(&world);
+    assert_eq!(all.len(), want.len(), "each once");
+    assert_eq!(all.into_iter().collect::<std::collections::BTreeSet<_>>(), want);
+    world.assert_clean();
+}
+
+/// The limits are those of a user namespace, which counts what is in it as the whole machine does.
+#[test]
+fn a_host_without_watches_is_said_once_with_what_to_type() {
+    let world = world(Who::nth(0));
+    (0..8).for_each(|n| fs::create_dir(world.path(&format!("p/d/{n}"))).expect("mkdir"));
+    world.give("p");
+    let mut typist = crate::support::pty::Typist::new(&world);
+    for (limit, said) in [
+        ("user/max_fanotify_marks", None),
+        ("user/max_inotify_watches", Some(("not every change", "max_user_watches="))),
+        ("user/max_inotify_instances", Some(("changes on the host do not reach", "max_user_instances="))),
+    ] {
+        let number = if said.is_some_and(|(_, next)| next.contains("instances")) { 0 } else { 4 };
+        let run = format!("echo {number} > /proc/sys/{limit}; exec \"$V\" sh -c \"ls -R d >/dev/null; sleep 2\"");
+        let shown = typist.step(&format!("unshare --user --map-root-user sh -c '{run}'"));
+        let lines = |words: &str| shown.matches(words).count();
+        match said {
+            None => assert_eq!((lines("watchers in the VM"), lines("sysctl")), (0, 0), "{shown}"),
+            Some((what, next)) => {
+                assert_eq!((lines(what), lines(next), lines("watchers in the VM")), (1, 1, 1), "{shown}")
+            }
+        }
+    }
+    world.assert_clean();
+}

@@ -2,8 +2,9 @@
 //! bytes and those directories.
 
 use crate::support::pty::Typist;
-use crate::support::{Case, Limited, Who, World, cases};
+use crate::support::{Case, Limited, Who, World, cases, until};
 use std::fs;
+use std::io::{Read, Write};
 use std::os::unix::fs::symlink;
 
 const FILE: &str = "p/.vmclaude.toml";
@@ -130,4 +131,58 @@ fn what_was_approved_is_in_the_machine_and_limits_hold() {
     ];
     cases::check(&world, &[], &cases);
     assert_eq!(fs::read_to_string(world.path("data/rw/new")).expect("written"), "new\n");
+}
+
+/// Answers one line with another.
+const SERVER: &str = "exec python3 -c '
+import socket
+server = socket.create_server((\"127.0.0.1\", 5173))
+open(\"ready\", \"w\").close()
+while True:
+    there, _ = server.accept()
+    there.sendall(b\"the guest heard \" + there.makefile().readline().encode())
+    there.close()
+'";
+
+fn say(port: u16) -> std::io::Result<String> {
+    let mut stream = std::net::TcpStream::connect((std::net::Ipv4Addr::LOCALHOST, port))?;
+    stream.set_read_timeout(Some(std::time::Duration::from_secs(20)))?;
+    writeln!(stream, "it")?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).map(|_| answer)
+}
+
+#[test]
+fn ports_and_volumes_are_there_once_they_were_approved() {
+    let world = World::new(Who::Ordinary);
+    let free = std::net::TcpListener::bind((std::net::Ipv4Addr::LOCALHOST, 0)).and_then(|l| l.local_addr());
+    let port = free.expect("a port").port();
+    for (asked, why) in [("80", "ports below 1024"), ("5173:0", "is no port"), ("x", "is no port")] {
+        world.write(FILE, format!("[request]\nports = ['{asked}']\n"));
+        world.vm(&["true"]).done().assert_failure(78, &["cannot use .vmclaude.toml", why]);
+    }
+    world.write(FILE, format!("[request]\nports = ['{port}:5173']\nvolumes = ['target']\n"));
+    world.enroll();
+    let plan = || world.vm(&["--dry-run", "true"]).done().out();
+    let forward = format!("127.0.0.1:{port} -> 5173");
+    let before = plan();
+    assert!(!before.contains(&forward) && !before.contains("local "), "{before}");
+    let mut live = world.start(&format!("[ -e target ] && exit 9; {SERVER}"));
+    assert!(say(port).is_err(), "nobody has approved it");
+    live.signal(nix::sys::signal::Signal::SIGTERM);
+    live.end();
+    let shown = approve(&world, &mut Typist::new(&world));
+    assert!(shown.contains(&format!("+ port     {forward}")) && shown.contains("+ volume   target"), "{shown}");
+    let after = plan();
+    assert!(after.contains(&forward) && after.contains("local    target on "), "{after}");
+    let mut live = world.start(&format!("grep -q '/workspace/target ext4' /proc/mounts || exit 9; {SERVER}"));
+    let answer = until("it answers", || say(port).ok().filter(|answer| !answer.is_empty()));
+    assert_eq!(answer, "the guest heard it\n");
+    live.signal(nix::sys::signal::Signal::SIGTERM);
+    live.end();
+    // What the user writes of a project takes nothing of what they approved.
+    let root = world.path("p").canonicalize().expect("real").display().to_string();
+    world.configure(&format!("[projects.\"{root}\"]\nvolumes = ['dist']\n"));
+    assert!(plan().contains("local    dist, target on "), "{}", plan());
+    world.assert_clean();
 }
