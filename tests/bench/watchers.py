@@ -34,7 +34,9 @@ import fs from 'node:fs'
 const say = (line) => fs.appendFileSync('log', line + '\\n')
 const server = await createServer({ root: 'src', logLevel: 'silent', server: { middlewareMode: true, ws: false } })
 server.watcher.on('change', () => say('heard'))
-server.watcher.on('ready', () => say('ready'))
+// Its watcher may have been ready before anybody could listen.
+const known = () => Object.values(server.watcher.getWatched()).flat().includes('f.txt')
+const look = setInterval(() => { if (known()) { clearInterval(look); say('ready') } }, 50)
 setTimeout(() => {}, 1 << 30)
 ''',
     'dog.py': '''
