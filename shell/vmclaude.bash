@@ -20,7 +20,7 @@ function __vmclaude_front {
 __vmclaude_front
 # Before each prompt. Starts a process only when the directory or what is enrolled has changed, and leaves $? as it was.
 function __vmclaude_guard {
-  \builtin local st=$? IFS=$' \t\n' p d w v f mark=$'\n''vmclaude is here:' why=
+  \builtin local st=$? IFS=$' \t\n' p d w v f r mark=$'\n''vmclaude is here:' why=
   # An alias beats a function. One that leads back to claude may stay. BASH_ALIASES would be shorter; bash 3.2 lacks it.
   if \builtin alias claude >/dev/null 2>&1; then
     v=$(\builtin alias claude); v=${v#*=}; v=${v#[\"\']}; v=${v%[\"\']}
@@ -48,7 +48,8 @@ function __vmclaude_guard {
   if [[ ${__vmclaude_at-} != "$w $PWD" ]]; then
     __vmclaude_at="$w $PWD"
     # One subshell for both questions: what is the function, and what is this directory?
-    v=$(\builtin declare -f claude; \builtin printf '%s' "$mark"; \builtin exec @WHERE@ 2>/dev/null </dev/null)
+    r=0
+    v=$(\builtin declare -f claude; \builtin printf '%s' "$mark"; \builtin exec @WHERE@ 2>/dev/null </dev/null) || r=$?
     f=${v%%"$mark"*}; v=${v#*"$mark"}
     # Another function may be somebody's own wrapper, so it is named and not fought.
     if [[ $f != *'refusing to run claude'* ]]; then
@@ -58,8 +59,10 @@ function __vmclaude_guard {
       VMCLAUDE_TREE=$v
       if [[ -n $v ]]; then
         \builtin printf 'vmclaude: claude runs in a VM here (%q)\n' "$v" >&2
-      else
+      elif [[ $r == 0 ]]; then
         \builtin printf '%s\n' 'vmclaude: claude runs on the host here' >&2
+      else
+        \builtin printf '%s\n' 'vmclaude: claude refuses to run here: vmclaude status' >&2
       fi
     fi
     # Something waits for a review, here? Read by the shell itself: no process.

@@ -41,12 +41,15 @@ function __vmclaude_guard --on-event fish_prompt
     # fish itself complains about a missing program, past any redirection.
     set -l v
     builtin test -x @WHERE@; and set v (@WHERE@ 2>/dev/null </dev/null)
+    set -l r $status
     if builtin test "$v" != "$VMCLAUDE_TREE"
         set -g VMCLAUDE_TREE $v
         if builtin test -n "$v"
             builtin echo "vmclaude: claude runs in a VM here ("(string escape -- $v)")" >&2
-        else
+        else if builtin test "$r" = 0
             builtin echo 'vmclaude: claude runs on the host here' >&2
+        else
+            builtin echo 'vmclaude: claude refuses to run here: vmclaude status' >&2
         end
     end
     # Something waits for a review, here? Read by the shell itself: no process.

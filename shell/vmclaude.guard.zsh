@@ -7,7 +7,7 @@ __vmclaude_front
 # Before each prompt. Starts a process only when the directory or what is enrolled has changed, and leaves $? as it was.
 function '__vmclaude_guard' {
   'builtin' 'emulate' '-L' 'zsh'
-  'builtin' 'local' d v w why=
+  'builtin' 'local' d v w r why=
   # An alias beats a function. One that leads back to claude may stay.
   if 'builtin' 'alias' 'claude' >/dev/null 2>&1; then
     v=${aliases[claude]-${galiases[claude]-}}
@@ -40,12 +40,15 @@ function '__vmclaude_guard' {
   if [[ -r @STAMP@ ]]; then 'builtin' 'read' '-r' w <@STAMP@ || w=; fi
   if [[ ${__vmclaude_at-} != "$w $PWD" ]]; then
     'builtin' 'typeset' '-g' __vmclaude_at="$w $PWD"
-    v=$(@WHERE@ 2>/dev/null </dev/null)
+    r=0
+    v=$(@WHERE@ 2>/dev/null </dev/null) || r=$?
     if [[ $v != "${VMCLAUDE_TREE-}" ]]; then
       if [[ -n $v ]]; then
         'builtin' 'print' '-ru2' '--' "vmclaude: claude runs in a VM here (${(V)v})"
-      else
+      elif [[ $r == 0 ]]; then
         'builtin' 'print' '-ru2' '--' "vmclaude: claude runs on the host here"
+      else
+        'builtin' 'print' '-ru2' '--' "vmclaude: claude refuses to run here: vmclaude status"
       fi
       'builtin' 'typeset' '-g' VMCLAUDE_TREE="$v"
     fi

@@ -71,7 +71,7 @@ fn offer_own(host: &Host) -> Result<()> {
         return Ok(());
     }
     let copied = found.copy(host)?;
-    report::note(&format!("copied {} files", copied.files));
+    report::note(&format!("copied {} file{}", copied.files, if copied.files == 1 { "" } else { "s" }));
     if !copied.settings.is_empty() {
         report::note(&format!("  settings left out: {}", copied.settings.join(", ").escape_debug()));
     }

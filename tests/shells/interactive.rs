@@ -38,6 +38,24 @@ fn entering_and_leaving_a_tree_is_said_once() {
 }
 
 #[test]
+fn where_claude_refuses_the_prompt_does_not_say_that_it_runs_on_the_host() {
+    let refuses = "claude refuses to run here: vmclaude status";
+    for shell in ALL {
+        let world = World::new();
+        let (mut t, _) = loaded(&world, shell);
+        t.step("mkdir \"$T/gone\"; cd \"$T/gone\"");
+        let said = t.step(
+            "rmdir \"$T/gone\"; echo >> \"$S/stamp\"; mkdir \"$T/to\"; mv \"$T\" \"$W/was\"; mkdir \"$T\"; cd \"$T\"",
+        );
+        has(&said, refuses, shell);
+        lacks(&said, "on the host", shell);
+        lacks(&t.step("true"), refuses, shell);
+        has(&t.step("cd \"$W/was\""), "claude runs in a VM here (", shell);
+        has(&t.step("cd \"$O\""), "claude runs on the host here", shell);
+    }
+}
+
+#[test]
 fn enrolling_where_one_stands_is_seen_at_the_next_prompt() {
     for shell in ALL {
         let world = World::new();
