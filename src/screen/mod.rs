@@ -11,6 +11,10 @@ mod whole;
 
 pub use command::Clipboard;
 
+/// Private modes that a program may switch: all that do pass the filter.
+#[cfg(test)]
+pub(crate) const MODES: &[u16] = sequence::MODES;
+
 /// The longest command that passes, in bytes, but for a copy to the clipboard.
 const COMMAND: usize = 4 << 10;
 /// The longest copy to the clipboard.

@@ -3,7 +3,7 @@
 
 /// Private modes that a program may switch: keys, cursor, colours, screens, mouse, paste, focus, synchronised output. Not
 /// VT52 (2), whose sequences are others, and not the reports of other programs' clipboards (5522).
-const MODES: &[u16] = &[
+pub(super) const MODES: &[u16] = &[
     1, 3, 4, 5, 6, 7, 8, 9, 12, 25, 40, 45, 47, 66, 67, 69, 1000, 1001, 1002, 1003, 1004, 1005, 1006, 1007, 1015, 1016,
     1034, 1035, 1036, 1039, 1045, 1047, 1048, 1049, 2004, 2026, 2027, 2031, 2048, 9001,
 ];

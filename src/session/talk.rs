@@ -263,7 +263,7 @@ impl Talk {
             () = outputs => {}
             _ = signals::deadly(events) => {}
         }
-        self.raw = None;
+        self.raw.take().into_iter().for_each(tty::Raw::leave);
         let _ = self.send(&ToGuest::ExitAck).await;
     }
 }

@@ -12,9 +12,13 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, OnceLock};
 use vmclaude_init::wire::proto::{SignalKeys, WinSize};
 
-/// What a program may have switched on and a dead one cannot switch off: cursor and keypad modes, alternate screen,
-/// mouse, focus, bracketed paste, colour-scheme reports, kitty keys, modifyOtherKeys, colours.
-pub(super) const RESET: &[u8] = b"\x1b[?1l\x1b>\x1b[?1049l\x1b[?1000l\x1b[?1002l\x1b[?1003l\x1b[?1006l\x1b[?1004l\x1b[?2004l\x1b[?2031l\x1b[?2026l\x1b[<u\x1b[>4m\x1b[?25h\x1b[0m";
+/// What a program may have switched on and a dead one cannot switch off: character sets, insertion, margins (whose end would move
+/// the cursor), cursor keys and keypad, other screens, mouse, focus, bracketed paste, reports of colours and sizes, synchronised
+/// output, keys of Windows and kitty, modifyOtherKeys, colours. What types into the shell comes first.
+pub(super) const RESET: &[u8] =
+    b"\x1b[?9l\x1b[?1000l\x1b[?1001l\x1b[?1002l\x1b[?1003l\x1b[?1005l\x1b[?1006l\x1b[?1015l\x1b[?1016l\
+    \x1b[?1004l\x1b[?2048l\x1b[?2031l\x1b[?9001l\x1b[<u\x1b[=0u\x1b[>4m\x1b[?1l\x1b>\x1b[?2004l\x1b[?2026l\
+    \x1b[?1049l\x1b[?1047l\x1b[?47l\x1b7\x1b[r\x1b[?69l\x1b8\x0f\x1b(B\x1b[4l\x1b[?5l\x1b[?7h\x1b[?25h\x1b[0m";
 
 /// What to give back when the process panics or is about to die: descriptor and settings.
 static BORROWED: Mutex<Option<(OwnedFd, Termios)>> = Mutex::new(None);
@@ -46,7 +50,7 @@ pub(crate) fn size(terminal: impl AsFd) -> WinSize {
     WinSize { rows: size.ws_row, cols: size.ws_col, width: size.ws_xpixel, height: size.ws_ypixel }
 }
 
-/// Raw mode for as long as this lives.
+/// Raw mode for as long as this lives. Dropped without [`Raw::leave`] the guest is lost, and what it switched on is switched off.
 pub(crate) struct Raw(());
 
 impl Raw {
@@ -85,9 +89,16 @@ fn modes(before: &Termios, keys: Option<SignalKeys>, lines: bool) -> Termios {
     modes
 }
 
+impl Raw {
+    /// Gives the terminal back to somebody who goes on, or ended by itself: its modes are its own business, as they would be here.
+    pub(crate) fn leave(self) {
+        give_back();
+    }
+}
+
 impl Drop for Raw {
     fn drop(&mut self) {
-        give_back();
+        give_back_reset();
     }
 }
 
@@ -168,5 +179,29 @@ pub(crate) fn stop_ourselves(signal: Signal) {
     if let Ok(ours) = ours {
         // SAFETY: puts back what was there.
         let _ = unsafe { sigaction(signal, &ours) };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::RESET;
+
+    /// Modes that a guest may leave as they are: looks (blinking, scrolling, speed of keys, columns, wrapping backwards, widths of
+    /// characters), and what each terminal has a default of its own for and no harm comes of (the wheel on other screens, which
+    /// code backspace and Meta send, the keypad's lock). Margins bound 6; 1048 is a saved cursor.
+    const LEFT: [u16; 18] = [3, 4, 6, 8, 12, 40, 45, 66, 67, 1007, 1034, 1035, 1036, 1039, 1045, 1048, 2027, 7];
+
+    #[test]
+    fn every_mode_that_a_guest_may_switch_on_is_switched_off_or_known_to_do_no_harm() {
+        let text = String::from_utf8(RESET.to_vec()).expect("ASCII");
+        for mode in crate::screen::MODES {
+            let value = if *mode == 25 { 'h' } else { 'l' };
+            let off = text.contains(&format!("\x1b[?{mode}{value}"));
+            assert!(off != LEFT.contains(mode), "{mode}: {off}");
+        }
+        let mut filter = crate::screen::Filter::new(crate::screen::Clipboard::Deny);
+        let mut out = Vec::new();
+        filter.feed(RESET, &mut out);
+        assert_eq!(out, RESET, "nothing but whole sequences of the usual kinds");
     }
 }

@@ -108,6 +108,39 @@ fn ended_by_kill() {
     ended_by(Signal::SIGKILL, Who::nth(0));
 }
 
+/// Switches on what a program may switch on, and holds the terminal.
+const MODES: &str =
+    r#""$V" sh -c 'printf "\033[?1049h\033[?1000h\033[?2004h\033[?1004h\033[>1u\033[?25l"; echo rea''dy; exec cat'"#;
+
+/// The virtual machine or the share server is gone in the middle: the terminal is as before, its modes are off, it is said why,
+/// and nothing is left.
+#[test]
+fn a_lost_machine_gives_the_terminal_back() {
+    for (n, victim) in [leaks::Process::is_machine, leaks::Process::is_share].into_iter().enumerate() {
+        let world = World::new(Who::nth(n));
+        let mut typist = Typist::new(&world);
+        let before = typist.settings();
+        let words = typist.step("stty -g");
+        typist.keys(&format!("{MODES}\n"));
+        typist.wait("ready\r\n");
+        typist.wait_raw();
+        let lost = leaks::processes(&world).into_iter().find(victim).expect("it runs");
+        kill(nix::unistd::Pid::from_raw(lost.pid), Signal::SIGKILL).expect("kill");
+        let end = typist.wait(PROMPT);
+        assert!(end.contains("the virtual machine was lost") && end.contains("killed by signal 9"), "{end}");
+        for off in ["[?1049l", "[?1000l", "[?2004l", "[?1004l", "[<u", "[?25h"] {
+            assert!(end.contains(off), "{off} in {end:?}");
+        }
+        assert_eq!(typist.settings(), before);
+        let code = typist.step("echo code=$?");
+        assert!(code.contains("code=125"), "{code}");
+        let after = typist.step("stty -g");
+        let told = |text: &str| text.lines().find(|line| line.matches(':').count() > 10).map(str::to_owned);
+        assert_eq!(told(&after).expect("settings"), told(&words).expect("settings"));
+        world.assert_clean();
+    }
+}
+
 #[test]
 fn stopped_by_a_signal_and_continued() {
     let world = World::new(Who::nth(0));

@@ -33,7 +33,7 @@ impl Talk {
     /// Leaves the terminal to others, as it was.
     pub(super) fn leave_terminal(&mut self) {
         self.want(Want::Nothing);
-        self.raw = None;
+        self.raw.take().into_iter().for_each(tty::Raw::leave);
         self.cooked.store(true, Ordering::Relaxed);
     }
 
