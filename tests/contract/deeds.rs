@@ -51,6 +51,8 @@ pub(crate) enum Deed {
     Pasted,
     /// It asks the terminal questions.
     Asks,
+    /// Somebody turns its pages.
+    Paged,
 }
 
 /// Says that it runs, and waits. Not by bash, which ignores SIGQUIT until it has become another program.
@@ -72,6 +74,7 @@ impl Deed {
                     .into()
             }
             Deed::ReaderGone => "exec yes".into(),
+            Deed::Paged => "exec seq 1000000".into(),
             Deed::Hundred => "cat".into(),
             Deed::SlowReader => "seq 200000; exit 5".into(),
             Deed::FullPipe => "head -c 60000 /dev/zero; exit 6".into(),

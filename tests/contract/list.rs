@@ -1,7 +1,9 @@
 //! The list: which deeds are seen in which setting.
 
 use crate::deeds::Deed;
+use crate::engine::Engine;
 use crate::settings::Setting;
+use crate::support::full;
 use nix::sys::signal::Signal;
 
 /// Signals that somebody may send us.
@@ -18,23 +20,23 @@ const SENT: [Signal; 9] = [
 ];
 
 /// The deeds of this setting: all of them with `tests/run --full`, else those that cover.
-pub(crate) fn of(setting: Setting) -> Vec<Deed> {
-    chosen(setting, full())
-}
-
-#[allow(clippy::disallowed_methods)] // Host is for the program
-fn full() -> bool {
-    std::env::var_os("VMCLAUDE_TESTS").is_some_and(|v| v == "full")
+pub(crate) fn of(engine: Engine, setting: Setting) -> Vec<Deed> {
+    chosen(engine, setting, full())
 }
 
 /// How many cases there are.
-pub(crate) fn count(full: bool) -> usize {
-    Setting::ALL.iter().map(|s| chosen(*s, full).len()).sum()
+pub(crate) fn count(engine: Engine, full: bool) -> usize {
+    Setting::ALL.iter().map(|s| chosen(engine, *s, full).len()).sum()
 }
 
-fn chosen(setting: Setting, full: bool) -> Vec<Deed> {
+/// The double's machines are booted, never copied: there the covering part is what takes hours.
+fn chosen(engine: Engine, setting: Setting, full: bool) -> Vec<Deed> {
     let all = everything().into_iter().filter(|deed| setting.allows(deed));
-    all.filter(|deed| full || covers(setting, deed)).collect()
+    let wanted = |deed: &Deed| match engine {
+        Engine::Apple => covers(setting, deed) && (full || differs(setting, deed)),
+        Engine::Host | Engine::Linux => full || covers(setting, deed),
+    };
+    all.filter(wanted).collect()
 }
 
 /// Every deed that makes sense somewhere.
@@ -64,6 +66,7 @@ fn everything() -> Vec<Deed> {
         Deed::Resized,
         Deed::Pasted,
         Deed::Asks,
+        Deed::Paged,
     ]);
     all
 }
@@ -74,6 +77,8 @@ fn covers(setting: Setting, deed: &Deed) -> bool {
         (Setting::Pipes, Deed::Exits(n)) => [0, 1, 3, 64, 78, 125, 126, 127, 128, 143, 255].contains(n),
         (Setting::Pipes, Deed::Dies(n)) => [1, 6, 9, 11, 13, 15, 17, 25, 34, 64].contains(n),
         (Setting::Pipes, _) => true,
+        (Setting::MakeTyped | Setting::XargsTyped | Setting::Pipeline, Deed::Dies(_) | Deed::Descriptors) => false,
+        (Setting::MakeTyped | Setting::XargsTyped | Setting::Pipeline, Deed::Key(key, _)) => *key == '\x03',
         (_, Deed::Exits(n)) => *n == 7,
         (_, Deed::Dies(n)) => [2, 9].contains(n),
         (Setting::Terminal, Deed::Gets(signal, _)) => [Signal::SIGTERM, Signal::SIGTSTP].contains(signal),
@@ -81,9 +86,28 @@ fn covers(setting: Setting, deed: &Deed) -> bool {
         (Setting::Background, Deed::Gets(Signal::SIGTERM, true)) => true,
         (_, Deed::Gets(..)) => false,
         (Setting::Terminal, _) => true,
-        (_, Deed::Descriptors | Deed::ReadsAll | Deed::Key(_, false) | Deed::TypesLines) => true,
+        (_, Deed::Descriptors | Deed::ReadsAll | Deed::Key(_, false) | Deed::TypesLines | Deed::Paged) => true,
         (Setting::Ssh, Deed::Closed) => true,
         (Setting::Mixed, Deed::TypedAhead | Deed::StopsAndGoesOn) => true,
+        _ => false,
+    }
+}
+
+/// Where another carrier of the same wire could make a difference: how streams begin and end, signals, what is ours of the
+/// terminal. What goes on in the guest's terminal is the same supervisor's.
+fn differs(setting: Setting, deed: &Deed) -> bool {
+    match (setting, deed) {
+        (Setting::Pipes, Deed::Exits(n)) => [0, 125, 255].contains(n),
+        (Setting::Pipes, Deed::Dies(n)) => [9, 11].contains(n),
+        (Setting::Pipes, Deed::Gets(signal, caught)) => [Signal::SIGINT, Signal::SIGTERM].contains(signal) && *caught,
+        (Setting::Pipes, Deed::Hundred | Deed::SlowReader | Deed::Lines | Deed::LongArgument) => false,
+        (Setting::Pipes, _) => true,
+        (Setting::Terminal, Deed::Key(key, caught)) => *key == '\x03' && !caught,
+        (Setting::Terminal, Deed::StopsAndGoesOn | Deed::Closed | Deed::Killed | Deed::Resized) => true,
+        (Setting::Mixed, Deed::TypedAhead) => true,
+        (Setting::MakeTyped | Setting::Pipeline, Deed::Key(_, caught)) => !caught,
+        (Setting::Terminal | Setting::MakeTyped | Setting::Pipeline | Setting::XargsTyped, _) => false,
+        (_, Deed::Descriptors | Deed::Paged) => true,
         _ => false,
     }
 }

@@ -25,7 +25,7 @@ fn hold(setting: Setting) {
     }
     for engine in Engine::here() {
         let world = engine::world(*engine);
-        let cases = list::of(setting);
+        let cases = list::of(*engine, setting);
         assert!(!cases.is_empty(), "{} has no case", setting.name());
         let wrong: Vec<String> = cases.iter().filter_map(|deed| compare(&world, *engine, setting, deed)).collect();
         println!("{}: {} cases, {} wrong ({})", engine.name(), cases.len(), wrong.len(), setting.name());
@@ -64,13 +64,18 @@ settings! {
     ssh: Ssh;
     script: Script;
     tmux: Tmux;
+    make_on_a_terminal: MakeTyped;
+    xargs_on_a_terminal: XargsTyped;
+    pipeline: Pipeline;
+    less: Less;
 }
 
 #[test]
 fn the_list_covers_everything() {
-    let covered = list::count(false);
-    let product = list::count(true);
-    println!("Linux VM: {covered} cases of {product}");
+    for engine in Engine::here() {
+        println!("{}: {} cases of {}", engine.name(), list::count(*engine, false), list::count(*engine, true));
+    }
+    let (covered, product) = (list::count(Engine::Linux, false), list::count(Engine::Linux, true));
     assert!(covered >= 90 && product > 3000, "{covered} of {product}");
     let named =
         std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/process-contract.md")).expect("docs");

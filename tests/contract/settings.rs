@@ -26,10 +26,14 @@ pub(crate) enum Setting {
     Ssh,
     Script,
     Tmux,
+    MakeTyped,
+    XargsTyped,
+    Pipeline,
+    Less,
 }
 
 impl Setting {
-    pub(crate) const ALL: [Setting; 13] = [
+    pub(crate) const ALL: [Setting; 17] = [
         Setting::Pipes,
         Setting::Null,
         Setting::Closed,
@@ -43,6 +47,10 @@ impl Setting {
         Setting::Ssh,
         Setting::Script,
         Setting::Tmux,
+        Setting::MakeTyped,
+        Setting::XargsTyped,
+        Setting::Pipeline,
+        Setting::Less,
     ];
 
     /// The name of its test.
@@ -61,25 +69,45 @@ impl Setting {
             Setting::Ssh => "ssh",
             Setting::Script => "script",
             Setting::Tmux => "tmux",
+            Setting::MakeTyped => "make_on_a_terminal",
+            Setting::XargsTyped => "xargs_on_a_terminal",
+            Setting::Pipeline => "pipeline",
+            Setting::Less => "less",
         }
     }
 
     /// What is not here and has to be.
     pub(crate) fn missing(self) -> Option<&'static str> {
-        let gone = self == Setting::Ssh && !Path::new(typed::SSHD).exists();
-        gone.then_some("there is no sshd (Debian's openssh-server)")
+        let has = |program: &str| Path::new(program).exists();
+        match self {
+            Setting::Ssh if !has(typed::SSHD) => Some("there is no sshd (Debian's openssh-server)"),
+            Setting::Less if !has("/usr/bin/less") => Some("there is no less"),
+            _ => None,
+        }
     }
 
     fn has_terminal(self) -> bool {
-        use Setting::{Background, Mixed, Script, Ssh, Terminal, Tmux};
-        matches!(self, Terminal | Mixed | Background | Ssh | Script | Tmux)
+        use Setting::{Background, Less, MakeTyped, Mixed, Pipeline, Script, Ssh, Terminal, Tmux, XargsTyped};
+        matches!(self, Terminal | Mixed | Background | Ssh | Script | Tmux | MakeTyped | XargsTyped | Pipeline | Less)
+    }
+
+    /// Whether somebody else is in the program's job, on a terminal.
+    fn has_company(self) -> bool {
+        matches!(self, Setting::MakeTyped | Setting::XargsTyped | Setting::Pipeline)
     }
 
     /// Whether the deed makes sense here.
     pub(crate) fn allows(self, deed: &Deed) -> bool {
         let fed = matches!(self, Setting::Pipes | Setting::Nohup | Setting::Timeout | Setting::Make);
         let shell = matches!(self, Setting::Terminal | Setting::Mixed);
+        if self == Setting::Less || *deed == Deed::Paged {
+            return self == Setting::Less && *deed == Deed::Paged;
+        }
+        if self.has_company() {
+            return matches!(deed, Deed::Exits(_) | Deed::Dies(_) | Deed::Descriptors | Deed::Key(..));
+        }
         match deed {
+            Deed::Paged => false,
             Deed::Exits(_) | Deed::Dies(_) | Deed::Descriptors => true,
             Deed::Gets(..) => self != Setting::Tmux,
             Deed::Arguments | Deed::LongArgument => self != Setting::Closed,

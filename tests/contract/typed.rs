@@ -38,8 +38,8 @@ pub(crate) fn see(world: &World, engine: Engine, setting: Setting, deed: &Deed) 
     let code = typist.step("echo code=$?");
     if *deed == Deed::Killed {
         assert!(engine == Engine::Host || screen.contains("\x1b[?1000l"), "modes are left on: {screen:?}");
-    } else if setting != Setting::Tmux && *deed != Deed::TypedAhead {
-        seen.note("screen", told(screen, deed));
+    } else if setting != Setting::Tmux && ![Deed::TypedAhead, Deed::Paged].contains(deed) {
+        seen.note("screen", told(screen, setting, deed));
     }
     seen.note("code", &code[code.find("\r\ncode=").expect("a code")..]);
     let _ = fs::remove_file(world.path("out/tmux")); // tmux leaves its socket.
@@ -48,9 +48,11 @@ pub(crate) fn see(world: &World, engine: Engine, setting: Setting, deed: &Deed) 
 }
 
 /// The screen without what differs from run to run: bash says `Quit` of a child only where that died before bash looked,
-/// and of the key itself the echo was seen to be lost under script on a busy machine, which is a known gap.
-fn told(screen: String, deed: &Deed) -> String {
+/// and of the key itself the echo was seen to be lost under script on a busy machine, which is a known gap. xargs waits for
+/// nobody: the shell's words may come before the echo of the key.
+fn told(screen: String, setting: Setting, deed: &Deed) -> String {
     match deed {
+        Deed::Key(..) if setting == Setting::XargsTyped => String::new(),
         Deed::Key('\x1c', _) => screen.replace("Quit\r\n", "").replace("^\\", ""),
         _ => screen,
     }
@@ -62,6 +64,10 @@ fn line(world: &World, setting: Setting, server: Option<&Server>) -> String {
     match setting {
         Setting::Mixed => "echo piped | bash job".into(),
         Setting::Background => "bash job & wait $!".into(),
+        Setting::MakeTyped => "make -s -f ../out/rules".into(),
+        Setting::XargsTyped => "echo word | xargs bash job".into(),
+        Setting::Pipeline => "bash job | cat".into(),
+        Setting::Less => "bash job | LESS= less".into(),
         Setting::Script => "script -qec 'bash job' /dev/null".into(),
         Setting::Tmux => {
             world.write("p/outer", "exec tmux -S ../out/tmux -f /dev/null new-session 'bash job; echo $? >code'\n");
@@ -88,7 +94,11 @@ fn act(world: &World, engine: Engine, setting: Setting, deed: &Deed, typist: &mu
         Deed::Gets(Signal::SIGTSTP, false) if setting == Setting::Terminal => stop_by_signal(world, engine, typist),
         Deed::Gets(signal, caught) => send(world, *signal, *caught, setting),
         Deed::Key(key, _) => {
-            settle(world, engine);
+            match setting {
+                // The keys are whoever's is behind it.
+                Setting::Pipeline => ready(world),
+                _ => settle(world, engine),
+            };
             typist.keys(&key.to_string());
         }
         Deed::ReadsAll => {
@@ -123,6 +133,7 @@ fn act(world: &World, engine: Engine, setting: Setting, deed: &Deed, typist: &mu
             world.write("p/go", "");
             typist.wait("typedahead\r\n");
         }
+        Deed::Paged => turn_pages(typist),
         Deed::Closed => {
             let pid = settle(world, engine);
             typist.close();
@@ -154,6 +165,15 @@ fn act(world: &World, engine: Engine, setting: Setting, deed: &Deed, typist: &mu
         _ => {}
     }
     screen
+}
+
+/// The first page, the second, and away.
+fn turn_pages(typist: &mut Typist) {
+    typist.wait("\r\n39\r\n");
+    typist.wait(":");
+    typist.keys(" ");
+    typist.wait("\r\n78\r\n");
+    typist.keys("q");
 }
 
 fn stop_by_signal(world: &World, engine: Engine, typist: &mut Typist) {

@@ -20,6 +20,11 @@ pub(crate) fn target() -> PathBuf {
     program.ancestors().nth(2).expect("target/release/vmclaude").to_path_buf()
 }
 
+/// The current image's directory.
+pub(crate) fn current() -> PathBuf {
+    store().join(fs::read_link(store().join("current")).expect("an image (tests/run builds it)"))
+}
+
 /// Makes the current image visible in the data directory `to` under hard links: equal files, so nobody computes digests again.
 pub(crate) fn lend(to: &Path) {
     let id = fs::read_link(store().join("current")).unwrap_or_else(|e| {

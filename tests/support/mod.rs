@@ -11,6 +11,7 @@ pub(crate) mod leaks;
 pub(crate) mod program;
 pub(crate) mod pty;
 pub(crate) mod wait;
+pub(crate) mod warm;
 pub(crate) mod world;
 
 pub(crate) use cases::Case;
