@@ -110,7 +110,7 @@ fn the_key_is_in_no_file(world: &World) {
 #[test]
 fn the_first_start_asks_about_the_workspace_and_nothing_else() {
     if !full() {
-        println!("skipped: some minutes under emulation (tests/run --full)");
+        println!("skipped state::claude::the_first_start_asks: some minutes under emulation (tests/run --full)");
         return;
     }
     let (world, api) = world();
