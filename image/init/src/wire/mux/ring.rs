@@ -108,7 +108,7 @@ impl Ring {
 
     /// Whether so much was taken that the other side should hear of it even if we have nothing else to say.
     pub(super) fn owes(&self) -> bool {
-        self.taken.1 * 4 >= self.half || self.taken.0 >= 64
+        self.has_taken() && (self.taken.1 * 4 >= self.half || self.taken.0 >= 64)
     }
 
     /// Whether anything was taken since this was last said.

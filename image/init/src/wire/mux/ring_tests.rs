@@ -88,6 +88,16 @@ fn long_data_goes_through_memory_and_short_data_does_not() {
 }
 
 #[test]
+fn where_nothing_was_taken_nothing_is_said_however_small_the_memory() {
+    for size in [0, 1, 127, 128, 1 << 20] {
+        let (mut host, _) = cores(size);
+        let mut out = Vec::new();
+        host.fill(&mut out);
+        assert_eq!(kinds(&out), [], "{size} bytes");
+    }
+}
+
+#[test]
 fn what_a_hostile_side_says_of_the_memory_ends_the_wire() {
     let piece = |at: u32, len: u32| frame(2, Kind::Piece, &[at.to_le_bytes(), len.to_le_bytes()].concat());
     let open = opening(2, &Open::Stdout);
