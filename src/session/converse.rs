@@ -3,7 +3,7 @@
 use super::house::House;
 use super::machine::Machine;
 use super::memory;
-use super::notes::{Note, Notes};
+use super::notes::Notes;
 use super::signals::{self, Event};
 use super::talk::Talk;
 use crate::error::{Context, Failure, Result};
@@ -134,7 +134,7 @@ fn repeat_changes(plan: &Plan, machine: &mut Machine, wire: &Wire, notes: Notes)
     else {
         return;
     };
-    let say = Box::new(move |what, next| notes.add(Note { what, next, loud: false }));
+    let say = Box::new(move |what, next| notes.add(super::notes::Note { what, next, loud: false }));
     let plan = plan.clone();
     tokio::spawn(async move {
         if let Err(e) = crate::watch::run(&plan, server, guest, say).await {
