@@ -51,6 +51,18 @@ fn what_stdin_is() {
     world.assert_clean();
 }
 
+/// The supervisor waits its turn where there is one processor; the command is a process as any other.
+#[test]
+fn a_command_is_scheduled_as_usual() {
+    let world = World::new(Who::nth(0));
+    let script = "nproc; for p in self $PPID; do read -ra s </proc/$p/stat; echo ${s[18]} ${s[40]}; done";
+    let seen = world.vm(&["bash", "-c", script]).done().out();
+    let supervisor = if seen.starts_with("1\n") { "-5 3" } else { "0 0" };
+    let lines: Vec<&str> = seen.lines().skip(1).collect();
+    assert_eq!(lines, ["0 0", supervisor], "nice values and policies: {seen}");
+    world.assert_clean();
+}
+
 #[test]
 fn cases_like_on_the_host() {
     for who in Who::all() {

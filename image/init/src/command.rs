@@ -140,6 +140,7 @@ fn become_user(command: &mut Command, start: &Start, terminal: Option<i32>) {
         if let Ok(file) = nix::fcntl::open(c"/proc/self/oom_score_adj", OFlag::O_WRONLY, Mode::empty()) {
             nix::unistd::write(file, b"0")?;
         }
+        crate::sys::as_usual()?;
         raise_files()?;
         umask(mask);
         nix::unistd::setgroups(&[gid])?;

@@ -80,6 +80,9 @@ fn in_machine() -> io::Result<()> {
     if template::wanted() {
         template::settle();
     }
+    if let Err(e) = sys::take_turns() {
+        sys::log(&format!("our turns: {e}"));
+    }
     run(Place::Machine, Port::One(boot::open_wire()?), None, prepared)
 }
 
