@@ -4,6 +4,7 @@
 //! Requests are parsed and written anew by `hyper`, never passed on as bytes: what a hostile client hides in odd lengths,
 //! folded lines or repeated names has no meaning behind a parser.
 
+use super::scrub::Scrubbed;
 use super::upstream::Upstream;
 use crate::plan::auth::Api;
 use http_body_util::{Either, Full};
@@ -29,8 +30,9 @@ use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 const CONNECT: Duration = Duration::from_secs(30);
 /// The longest path that is looked at.
 const LONGEST: usize = 512;
-/// Headers that say who asks, that belong to one connection only, or that say where the guest thinks it is.
-const DROPPED: [&str; 18] = [
+/// Headers that say who asks, that belong to one connection only, that say where the guest thinks it is, or that mean another
+/// request to some servers than its first line. Answers come in no coding, so that an echo of the key is found in them.
+const DROPPED: &[&str] = &[
     "authorization",
     "x-api-key",
     "proxy-authorization",
@@ -49,9 +51,15 @@ const DROPPED: [&str; 18] = [
     "via",
     "x-forwarded-for",
     "x-forwarded-host",
+    "x-original-url",
+    "x-rewrite-url",
+    "x-http-method",
+    "x-http-method-override",
+    "x-method-override",
+    "accept-encoding",
 ];
 
-type Answer = Response<Either<Incoming, Full<Bytes>>>;
+type Answer = Response<Either<Scrubbed<Incoming>, Full<Bytes>>>;
 
 /// The way to the API. One per session.
 pub(super) struct Gate {
@@ -106,18 +114,30 @@ impl Gate {
         let (mut head, body) = request.into_parts();
         let path = head.uri.path_and_query()?.as_str();
         head.uri = format!("{}{path}", self.api.prefix).parse().ok()?;
-        head.headers = cleaned(&head.headers);
+        head.headers = self.keyed(&head.headers)?;
+        head.extensions.clear();
+        Some(Request::from_parts(head, body))
+    }
+
+    /// The headers as they leave.
+    fn keyed(&self, headers: &HeaderMap) -> Option<HeaderMap> {
+        let mut headers = cleaned(headers);
         for (name, value) in &self.api.headers {
             let mut value = HeaderValue::from_str(value).ok()?;
             value.set_sensitive(true);
-            head.headers.insert(HeaderName::from_bytes(name.as_bytes()).ok()?, value);
+            headers.insert(HeaderName::from_bytes(name.as_bytes()).ok()?, value);
         }
         let usual = if self.api.tls { 443 } else { 80 };
         let name = if self.api.host.contains(':') { format!("[{}]", self.api.host) } else { self.api.host.clone() };
         let host = if self.api.port == usual { name } else { format!("{name}:{}", self.api.port) };
-        head.headers.insert(HOST, HeaderValue::from_str(&host).ok()?);
-        head.extensions.clear();
-        Some(Request::from_parts(head, body))
+        headers.insert(HOST, HeaderValue::from_str(&host).ok()?);
+        Some(headers)
+    }
+
+    /// What no answer shows.
+    fn secrets(&self) -> Vec<Vec<u8>> {
+        let values = self.api.headers.iter().map(|(_, value)| value.strip_prefix("Bearer ").unwrap_or(value));
+        values.filter(|secret| !secret.is_empty()).map(|secret| secret.as_bytes().to_vec()).collect()
     }
 
     async fn send(
@@ -156,17 +176,20 @@ impl Gate {
     /// An answer without what is not the guest's: an echo of the key, and what belongs to our connection.
     fn scrubbed(&self, answer: Response<Incoming>) -> Answer {
         let (mut head, body) = answer.into_parts();
+        let secrets = self.secrets();
         let echoes = |value: &HeaderValue| {
-            let holds = |secret: &str| value.as_bytes().windows(secret.len()).any(|part| part == secret.as_bytes());
-            self.api.headers.iter().any(|(_, s)| !s.is_empty() && holds(s.strip_prefix("Bearer ").unwrap_or(s)))
+            let holds = |secret: &Vec<u8>| value.as_bytes().windows(secret.len()).any(|part| part == *secret);
+            secrets.iter().any(holds)
         };
         head.headers = cleaned(&head.headers);
+        // The words behind the status are among them.
+        head.extensions.clear();
         let bad: Vec<_> =
             head.headers.iter().filter(|(_, value)| echoes(value)).map(|(name, _)| name.clone()).collect();
         for name in bad.iter().map(HeaderName::as_str).chain(["set-cookie"]) {
             head.headers.remove(name);
         }
-        Response::from_parts(head, Either::Left(body))
+        Response::from_parts(head, Either::Left(Scrubbed::new(body, secrets)))
     }
 }
 
@@ -200,7 +223,8 @@ fn allowed(method: &Method, uri: &Uri) -> bool {
     let path = uri.path();
     let plain = |c: u8| c.is_ascii_alphanumeric() || matches!(c, b'/' | b'-' | b'_' | b'.');
     let query = uri.query().is_none_or(|query| query == "beta=true" || path == "/v1/models" && query.len() < 128);
-    let odd = path.len() > LONGEST || !path.bytes().all(plain) || path.contains("..") || path.contains("//");
+    let led = path.contains("..") || path.contains("//") || path.contains("/.");
+    let odd = path.len() > LONGEST || !path.bytes().all(plain) || led;
     if uri.authority().is_some() || odd || !query {
         return false;
     }

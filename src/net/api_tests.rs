@@ -8,6 +8,9 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::pki_types::PrivateKeyDer;
 
+#[path = "api_attacks.rs"]
+mod attacks;
+
 const KEY: &str = "sk-ant-the-real-key-0123456789";
 
 fn gate(tls: bool, port: u16) -> Gate {

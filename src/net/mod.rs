@@ -10,6 +10,7 @@ mod lookup;
 mod names;
 pub mod policy;
 mod resolver;
+mod scrub;
 pub mod tls;
 mod udp;
 mod upstream;
