@@ -2,6 +2,7 @@
 //! that stands for exactly that. Pure; `enrollment::trust` reads and keeps, `vmclaude approve` asks.
 
 use super::request::{Limit, Request};
+use crate::screen::Clipboard;
 use crate::settings::Settings;
 use sha2::{Digest, Sha256};
 use std::fmt::Write;
@@ -104,6 +105,9 @@ impl Settings {
             self.network = self.network.tightened(limit.network, limit.allow.as_deref());
         }
         self.protect.level = self.protect.level.max(limit.protect.unwrap_or(self.protect.level));
+        if limit.clipboard == Some(Clipboard::Deny) {
+            self.clipboard = Clipboard::Deny;
+        }
         self
     }
 
@@ -197,6 +201,12 @@ mod tests {
             settings("").tightened(&strict).tightened(&loose).protect.level,
             crate::plan::protect::Level::Strict
         );
+        let clip = |own: &str, limit: &str| {
+            let limit = parse(format!("[limit]\nclipboard = '{limit}'").as_bytes()).expect("parses").limit;
+            settings(&format!("clipboard = '{own}'")).tightened(&limit).clipboard
+        };
+        assert_eq!((clip("allow", "deny"), clip("allow", "allow")), (Clipboard::Deny, Clipboard::Allow));
+        assert_eq!((clip("deny", "deny"), clip("deny", "allow")), (Clipboard::Deny, Clipboard::Deny));
         assert_eq!(none.network.mode, Mode::None, "a project cannot open what is closed");
         let open = settings("").tightened(&limit);
         assert_eq!(open.network.to_string(), "only x.a.example:443, c.example:443");

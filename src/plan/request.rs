@@ -7,6 +7,7 @@ use super::ports::Forward;
 use super::protect;
 use super::volumes::Dir;
 use crate::error::{Failure, Result};
+use crate::screen::Clipboard;
 use serde::Deserialize;
 use std::path::{Component, Path};
 
@@ -31,6 +32,7 @@ struct LimitText {
     network: Option<Mode>,
     allow: Option<Vec<String>>,
     protect: Option<protect::Level>,
+    clipboard: Option<Clipboard>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -57,6 +59,8 @@ pub struct Limit {
     pub allow: Option<Vec<Listed>>,
     /// At least so much is protected.
     pub protect: Option<protect::Level>,
+    /// What the guest's output may do with the host's clipboard, at most.
+    pub clipboard: Option<Clipboard>,
 }
 
 /// What a project wants and does not get before it is approved.
@@ -123,6 +127,7 @@ pub fn parse(bytes: &[u8]) -> Result<Wishes> {
         network: file.limit.network,
         allow: file.limit.allow.map(|names| listed(&names)).transpose()?,
         protect: file.limit.protect,
+        clipboard: file.limit.clipboard,
     };
     let asked = file.request;
     asked.mounts.iter().try_for_each(mount)?;

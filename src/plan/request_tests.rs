@@ -83,7 +83,6 @@ fn no_key_of_the_users_own_settings_exists_here() {
         "protect_off",
         "git",
         "tripwire",
-        "clipboard",
         "sudo",
         "privileged",
         "capabilities",
