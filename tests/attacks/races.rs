@@ -1,11 +1,17 @@
 //! Swaps of directories and links while a project's file is read, its mounts are resolved and opened, and files are restored.
 
 use crate::config::{Place, asking};
+use sha2::{Digest, Sha256};
 use std::fs;
 use std::os::unix::fs::{OpenOptionsExt, symlink};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use vmclaude::tripwire::change::Change;
+use vmclaude::tripwire::classes::Side;
+use vmclaude::tripwire::restore;
+use vmclaude::tripwire::store::Store;
+use vmclaude::tripwire::walk::Entry;
 
 /// Swaps in all, and again with `--full`.
 fn swaps() -> usize {
@@ -93,6 +99,50 @@ fn a_file_that_is_swapped_for_a_link_is_never_read_through_it() {
     }
     stop.store(true, Ordering::Relaxed);
     assert!(thread.join().expect("the exchanger") >= swaps() && read > 0 && refused > 0, "{read} {refused}");
+}
+
+/// The directory of a file that is put back, exchanged for a link out of the project: the file is put back beneath the project or
+/// not at all, and nothing is ever written, replaced or removed where the link leads.
+#[test]
+fn a_directory_that_is_swapped_for_a_link_is_never_restored_through() {
+    let place = Place::new();
+    let (good, evil, out) = (place.project.join("sub"), place.project.join("evil"), place.dir("out"));
+    fs::create_dir(&good).expect("mkdir");
+    symlink(&out, &evil).expect("ln");
+    fs::write(out.join("file"), "precious").expect("write");
+    let store = Store::open(&place.root.join("state"), "1:2:3").expect("store");
+    let sha = hex(&Sha256::digest("was"));
+    store.keep(&sha, b"was");
+    let entry = Entry { why: String::new(), kind: "file".into(), mode: 0o600, sha: Some(sha), stamp: [0; 6] };
+    let change = |before: Option<&Entry>, after: Option<&Entry>, path: &str| Change {
+        side: Side::Project,
+        path: path.into(),
+        before: before.cloned(),
+        after: after.cloned(),
+    };
+    let put = [change(Some(&entry), None, "sub/file"), change(Some(&entry), None, "sub/new")];
+    let removed = change(None, Some(&entry), "sub/file");
+    let root = fs::File::open(&place.project).expect("open");
+    let (stop, thread) = exchanger(&good, &evil);
+    let (mut done, mut refused) = (0, 0);
+    while done + refused < swaps() / 2 || done == 0 || refused == 0 {
+        for change in put.iter().chain([&removed]) {
+            match restore(&store, &root, change) {
+                Ok(()) => done += 1,
+                Err(_) => refused += 1,
+            }
+        }
+        assert_eq!(fs::read(out.join("file")).expect("it is there"), b"precious");
+    }
+    stop.store(true, Ordering::Relaxed);
+    let swapped = thread.join().expect("the exchanger");
+    println!("{swapped} swaps: {done} put back, {refused} refused");
+    assert_eq!(fs::read_dir(&out).expect("list").count(), 1, "nothing else came there, by whatever name");
+    assert!(swapped >= swaps());
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn libc_flags() -> i32 {
