@@ -94,6 +94,7 @@ fn prefixes_are_by_components_in_both_directions() {
     for outside in ["/a/p-evil", "/a/pp/x", "/a", "/a/P", "/p", "/x/a/p"] {
         assert!(matches!(decide(Some(&r), &at(outside, &[])), Verdict::Host { .. }), "{outside}");
     }
+    assert_eq!(decide(Some(&registry(&[("/a/p-evil", id(1))])), &at("/a/p", &[])), host(), "nothing is below");
 }
 
 #[test]

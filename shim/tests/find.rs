@@ -72,7 +72,12 @@ fn never_ourselves_by_place_inode_or_copy() {
     w.program("other/shims");
     std::fs::write(w.path("other").join(FILE), "").expect("write");
     symlink(w.path("other/shims"), w.path("link")).expect("ln");
-    let all = "%/state/shims:%/hard:%/soft:%/old/vmclaude/shims:%/other/shims:%/link:%/host";
+    for (place, of) in [("far", "other/shims/claude"), ("shims", "host/claude")] {
+        std::fs::create_dir_all(w.path(place)).expect("mkdir");
+        symlink(w.path(of), w.path(place).join("claude")).expect("ln");
+    }
+    std::fs::write(w.path(FILE), "").expect("the world is a state as well: its shims are some");
+    let all = "%/state/shims:%/hard:%/soft:%/old/vmclaude/shims:%/other/shims:%/link:%/far:%/shims:%/host";
     assert_eq!(w.on(all), Some(host));
 }
 
@@ -97,7 +102,12 @@ fn relative_and_empty_entries_directories_and_plain_files_do_not_count() {
     let plain = w.program("plain");
     std::fs::set_permissions(plain, PermissionsExt::from_mode(0o644)).expect("chmod");
     let host = w.program("host");
-    assert_eq!(w.on(":.:tree/bin:%/isdir:%/plain:%/nothing:%/host"), Some(host));
+    // Above the root there is the root.
+    let up = "../".repeat(64);
+    let relative = format!("{up}{}/relative", w.dir.path().display());
+    w.program("relative");
+    assert!(Path::new(&relative).join("claude").exists(), "the control: it leads there");
+    assert_eq!(w.on(&format!(":.:tree/bin:{relative}:%/isdir:%/plain:%/nothing:%/host")), Some(host));
 }
 
 #[test]

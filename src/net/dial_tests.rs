@@ -2,9 +2,11 @@
 
 use super::{dial, is_name, own_addresses};
 use crate::net::{CONNECTIONS, PENDING, Policy, serve};
+use crate::plan::Network;
+use crate::plan::network::{Local, Mode};
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tokio::net::TcpListener;
 use vmclaude_init::wire::proto::{Dialled, MAX_TO_GUEST, Target, receive};
 
@@ -80,12 +82,59 @@ async fn a_dial_waits_for_its_turn() {
     let policy = Policy::new(vec![addr]);
     let target = Target::Addr(addr.ip(), addr.port());
     let all = policy.pending.acquire_many(PENDING as u32).await.unwrap();
-    let start = Instant::now();
-    let (dialled, ()) = tokio::join!(dial(&target, &policy), async {
-        tokio::time::sleep(Duration::from_millis(50)).await;
-        drop(all);
-    });
-    assert!(dialled.is_ok() && start.elapsed() >= Duration::from_millis(50));
+    let early = tokio::time::timeout(Duration::from_millis(50), dial(&target, &policy)).await;
+    assert!(early.is_err(), "it is nobody's turn");
+    drop(all);
+    assert!(dial(&target, &policy).await.is_ok());
+}
+
+#[tokio::test]
+async fn what_the_list_does_not_name_is_not_even_looked_up() {
+    let (_listener, addr) = listener().await;
+    let policy = |list: &[&str]| {
+        let allow = list.iter().map(|entry| entry.parse().unwrap()).collect();
+        let network = Network { mode: Mode::Allowlist, allow, allow_hosts: vec![addr], ..Network::default() };
+        Policy::of(network, Default::default(), Default::default())
+    };
+    let here = format!("localhost:{}", addr.port());
+    let made = dial(&name("localhost", addr.port()), &policy(&[&here])).await.unwrap();
+    assert_eq!(made.names, Some(vec!["localhost".to_owned()]), "the control; and it must say so itself");
+    for (list, target) in [
+        (vec!["other.example"], name("localhost", addr.port())),
+        (vec![&here], name("localhost", 1)),
+        (vec![&here], name("x.localhost", addr.port())),
+        (vec![&here], Target::Addr([127, 0, 0, 2].into(), addr.port())),
+        (vec![], name("localhost", addr.port())),
+    ] {
+        let policy = policy(&list);
+        assert_eq!(dial(&target, &policy).await.err(), Some(Dialled::NotListed), "{target:?}");
+        assert_eq!(policy.denials().len(), 1);
+    }
+}
+
+#[tokio::test]
+async fn no_setting_opens_this_machine() {
+    let policy = |place: &str| {
+        let (addr, length) = place.split_once('/').unwrap();
+        let allow_local = vec![Local::Block(addr.parse().unwrap(), length.parse().unwrap())];
+        Policy::of(Network { allow_local, ..Network::default() }, Default::default(), Default::default())
+    };
+    let other = Target::Addr([127, 0, 0, 2].into(), 1);
+    assert_eq!(dial(&other, &policy("127.0.0.0/8")).await.err(), Some(Dialled::Forbidden));
+    let own = [10, 9, 8, 7].into();
+    let target = Target::Addr(own, 1);
+    assert!(super::opened(&target, own, &[], &policy("10.0.0.0/8")), "the control");
+    assert!(!super::opened(&target, own, &[own], &policy("10.0.0.0/8")), "an address of its own");
+}
+
+#[tokio::test]
+async fn a_connection_that_stayed_on_this_machine_is_ended() {
+    let (_listener, addr) = listener().await;
+    let target = Target::Addr(addr.ip(), addr.port());
+    let policy = Policy::new(vec![]);
+    assert_eq!(super::connect(&target, &[addr], &policy).await.err(), Some(Dialled::Forbidden));
+    assert_eq!(policy.denials().len(), 1);
+    assert!(super::connect(&target, &[addr], &Policy::new(vec![addr])).await.is_ok(), "the control");
 }
 
 #[test]

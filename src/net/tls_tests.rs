@@ -78,6 +78,7 @@ fn what_hides_its_name_is_nameless_and_what_is_no_tls_is_plain() {
 #[tokio::test]
 async fn only_the_named_server_hears_anything() {
     let bytes = client("a.example");
+    let hidden = records(&message(&[sni("a.example"), extension(0xfe0d, &[0; 40])]), 1 << 14);
     for (names, plain, sent, passes) in [
         (vec!["a.example"], false, &bytes[..], true),
         (vec!["b.example", "a.example"], true, &bytes, true),
@@ -87,6 +88,7 @@ async fn only_the_named_server_hears_anything() {
         (vec!["a.example"], true, b"SSH-2.0-x\r\n", true),
         (vec!["a.example"], true, &bytes[..30], false),
         (vec!["a.example"], false, b"", true),
+        (vec!["a.example"], true, &hidden, false),
     ] {
         let (mut guest, host) = tokio::io::duplex(100);
         let names = names.into_iter().map(String::from).collect();
@@ -98,6 +100,13 @@ async fn only_the_named_server_hears_anything() {
         assert!(got.is_empty() || got == sent);
         drop(task);
     }
+}
+
+#[test]
+fn patience_has_an_end_in_small_pieces_too() {
+    let slow = records(&[&[1u8, 0, 0x7f, 0xff][..], &vec![0; 20_000]].concat(), 1);
+    assert_eq!(hello(&slow), Hello::Nameless);
+    assert_eq!(hello(&slow[..60_000]), Hello::More, "the control");
 }
 
 proptest! {

@@ -148,7 +148,14 @@ fn a_second_name_is_no_way_around() {
     let rw = find(&guard, &[c"rw"]);
     assert_eq!(code(create(&guard, rw, c"alias")), libc::EROFS, "a create opens what is there");
     assert_eq!(code(guard.open(ctx(), find(&guard, &[c"rw", c"alias"]), false, 2).map(drop)), libc::EROFS);
+    assert_eq!(
+        code(guard.rename(ctx(), rw, c"alias", rw, c"new", 0)),
+        libc::EROFS,
+        "as if a file system knew it by both"
+    );
+    assert_eq!(code(guard.unlink(ctx(), rw, c"alias")), libc::EROFS);
     assert_eq!(code(create(&guard, rw, c"other")), 0, "the control");
+    assert_eq!(code(guard.unlink(ctx(), rw, c"other")), 0, "the control");
 }
 
 #[test]
@@ -159,6 +166,7 @@ fn forgetting_more_than_was_looked_up_takes_nothing_from_others() {
     let guard = with_places(dir.path(), places());
     let config = find(&guard, &[c"rw", c".git", c"config"]);
     guard.forget(ctx(), config, u64::MAX);
+    assert_eq!(code(guard.open(ctx(), find(&guard, &[c"rw", c"alias"]), false, 2).map(drop)), libc::EROFS);
     guard.batch_forget(ctx(), vec![(config, 9), (ROOT_ID, 9)]);
     assert_eq!(code(guard.open(ctx(), find(&guard, &[c"rw", c"alias"]), false, 2).map(drop)), libc::EROFS);
 }
