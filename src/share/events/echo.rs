@@ -7,6 +7,7 @@ use super::What;
 use super::coalesce::Key;
 use crate::share::bounded::Identity;
 use std::collections::{HashMap, VecDeque};
+use std::hash::Hash;
 use std::time::{Duration, Instant};
 
 /// How a file was left: size, modification and change of the inode.
@@ -19,14 +20,39 @@ pub(super) struct Stamp {
 
 /// After this an act of the guest that nobody saw will not be seen any more: its directory was not watched yet.
 const LOST: Duration = Duration::from_secs(5);
-/// When what is older than that is thrown away.
+/// At how many entries what is older than that is thrown away for the first time.
 const MANY: usize = 10_000;
 
 /// See the module.
 #[derive(Debug, Default)]
 pub(super) struct Echo {
-    names: HashMap<Key, VecDeque<(Kind, Instant)>>,
-    left: HashMap<Identity, (Stamp, Instant)>,
+    names: Sweeping<Key, VecDeque<(Kind, Instant)>>,
+    left: Sweeping<Identity, (Stamp, Instant)>,
+}
+
+/// A table that is gone through each time it has doubled: a guest that unpacks a large tree does not pay for all of it with
+/// each file.
+#[derive(Debug)]
+struct Sweeping<K, V> {
+    table: HashMap<K, V>,
+    limit: usize,
+}
+
+impl<K, V> Default for Sweeping<K, V> {
+    fn default() -> Sweeping<K, V> {
+        Sweeping { table: HashMap::new(), limit: MANY }
+    }
+}
+
+impl<K: Eq + Hash, V> Sweeping<K, V> {
+    /// The table, without what is older than [`LOST`] if it was time to look.
+    fn swept(&mut self, now: Instant, at: impl Fn(&V) -> Option<Instant>) -> &mut HashMap<K, V> {
+        if self.table.len() >= self.limit {
+            self.table.retain(|_, value| at(value).is_some_and(|at| now.duration_since(at) < LOST));
+            self.limit = MANY.max(self.table.len() * 2);
+        }
+        &mut self.table
+    }
 }
 
 /// What happened to a name, whatever the number of a renaming.
@@ -54,30 +80,25 @@ impl Echo {
     /// The guest did this to a name.
     pub(super) fn did(&mut self, key: Key, kind: Kind) {
         let now = Instant::now();
-        if self.names.len() > MANY {
-            self.names.retain(|_, acts| acts.back().is_some_and(|(_, at)| now.duration_since(*at) < LOST));
-        }
-        self.names.entry(key).or_default().push_back((kind, now));
+        let names = self.names.swept(now, |acts| acts.back().map(|(_, at)| *at));
+        names.entry(key).or_default().push_back((kind, now));
     }
 
     /// The guest left a file so.
     pub(super) fn left(&mut self, file: Identity, stamp: Stamp) {
         let now = Instant::now();
-        if self.left.len() > MANY {
-            self.left.retain(|_, (_, at)| now.duration_since(*at) < LOST);
-        }
-        self.left.insert(file, (stamp, now));
+        self.left.swept(now, |(_, at)| Some(*at)).insert(file, (stamp, now));
     }
 
     /// Whether the guest has changed a file.
     pub(super) fn has_left(&self, file: Identity) -> bool {
-        self.left.contains_key(&file)
+        self.left.table.contains_key(&file)
     }
 
     /// Whether the guest did it to this name.
     pub(super) fn is_of_name(&mut self, key: &Key, what: What) -> bool {
         let Some(kind) = Kind::of(what) else { return false };
-        let Some(acts) = self.names.get_mut(key) else { return false };
+        let Some(acts) = self.names.table.get_mut(key) else { return false };
         while acts.front().is_some_and(|(_, at)| at.elapsed() > LOST) {
             acts.pop_front();
         }
@@ -86,14 +107,14 @@ impl Echo {
             acts.drain(..=n);
         }
         if acts.is_empty() {
-            self.names.remove(key);
+            self.names.table.remove(key);
         }
         found.is_some()
     }
 
     /// Whether the file, which is like `now`, is as the guest left it.
     pub(super) fn is_of_file(&self, file: Identity, what: What, now: Stamp) -> bool {
-        self.left.get(&file).is_some_and(|(left, _)| match what {
+        self.left.table.get(&file).is_some_and(|(left, _)| match what {
             What::Attributes => left.changed == now.changed,
             _ => (left.size, left.modified) == (now.size, now.modified),
         })
@@ -114,7 +135,7 @@ mod tests {
         assert!(echo.is_of_name(&key, What::Created));
         assert!(!echo.is_of_name(&key, What::Created), "the second one is the host's");
         assert!(echo.is_of_name(&key, What::Deleted));
-        assert!(!echo.is_of_name(&key, What::Deleted) && echo.names.is_empty());
+        assert!(!echo.is_of_name(&key, What::Deleted) && echo.names.table.is_empty());
     }
 
     #[test]
@@ -129,5 +150,27 @@ mod tests {
         assert!(!echo.is_of_file(file, What::Changed, Stamp { size: 2, ..stamp }));
         let chmod = Stamp { changed: (9, 9), ..stamp };
         assert!(echo.is_of_file(file, What::Changed, chmod) && !echo.is_of_file(file, What::Attributes, chmod));
+    }
+
+    #[test]
+    fn a_table_is_gone_through_when_it_has_doubled_and_what_is_old_goes() {
+        let start = Instant::now();
+        let mut table: Sweeping<usize, Instant> = Sweeping::default();
+        let looked = std::cell::Cell::new(0);
+        let mut add = |n: usize, now: Instant| {
+            table.swept(now, |at| {
+                looked.set(looked.get() + 1);
+                Some(*at)
+            });
+            table.table.insert(n, now);
+            table.table.len()
+        };
+        for n in 0..10 * MANY {
+            add(n, start);
+        }
+        assert!(looked.get() < 20 * MANY, "{} looks", looked.get());
+        let later = start + LOST;
+        let left = (10 * MANY..20 * MANY).map(|n| add(n, later)).last();
+        assert_eq!(left, Some(10 * MANY), "the old ones are gone");
     }
 }
