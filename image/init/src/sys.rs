@@ -35,8 +35,8 @@ pub(crate) fn spare_from_oom() {
 ///
 /// Our children inherit it: see [`as_usual`].
 pub(crate) fn take_turns() -> io::Result<()> {
-    /// Better than a command's 0, so that our turn comes soon. Measured: with -3 keys wait longer behind a flow of output, with
-    /// -10 a download is slower.
+    /// Better than a command's 0, so that our turn comes soon. With -3 keys waited longer behind a flow of output; less than -5
+    /// gained nothing that could be measured.
     const NICE: libc::c_int = -5;
     // SAFETY: takes a number.
     if unsafe { libc::sysconf(libc::_SC_NPROCESSORS_ONLN) } > 1 {
