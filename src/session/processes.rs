@@ -15,6 +15,7 @@ use crate::profile;
 use std::fs::File;
 use std::io::Write;
 use std::os::fd::AsFd;
+use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -99,6 +100,7 @@ async fn copied(
 impl Processes {
     /// Starts everything, the machine from power-on.
     fn boot(plan: &Plan, launch: &Qemu, dir: &Path, volume: Option<&Held>) -> Result<(Processes, Reach)> {
+        console_log(dir)?;
         let listener = launch.share.as_ref().map(|_| listen(dir)).transpose()?;
         let (wire, far) = UnixStream::pair().what(|| "cannot make the wire")?;
         let memory = scratch::memory(plan.limits.memory)?;
@@ -117,6 +119,7 @@ impl Processes {
         dir: &Path,
         volume: Option<&Held>,
     ) -> Result<(Processes, Reach)> {
+        console_log(dir)?;
         let listener = launch.share.as_ref().map(|_| listen(dir)).transpose()?;
         let Copy { machine, memory, wire, ready } = template::start(warm, template, dir, volume)?;
         let (share, events) = start_share(plan, launch, listener.as_ref(), dir)?;
@@ -172,6 +175,13 @@ impl Drop for Processes {
 /// reached listens no more.
 fn hang_up(dir: &Path) {
     drop(socket::connect(dir, SHARE_SOCKET));
+}
+
+/// QEMU would make the console's log as the umask says. One that is there keeps its mode.
+fn console_log(dir: &Path) -> Result<()> {
+    let mut log = File::options();
+    log.write(true).create(true).truncate(false).mode(0o600);
+    log.open(dir.join("console.log")).map(drop).what(|| "cannot make the console's log")
 }
 
 /// The share listens before its server runs and before the machine connects: nobody waits for a socket to appear.

@@ -9,7 +9,9 @@ use crate::host::now;
 use crate::plan::ports::Forward;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
-use std::os::unix::fs::PermissionsExt;
+use std::fs::File;
+use std::io::Write;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 /// What is known of a session, on disk before anything is started.
@@ -137,7 +139,8 @@ impl Drop for Record {
 /// Writes what has changed. A reader sees the old or the new, and a crash of the host loses it with the session.
 pub(super) fn write_live(dir: &Path, live: &Live) -> std::io::Result<()> {
     let aside = dir.join("live.new");
-    std::fs::write(&aside, serde_json::to_vec(live)?)?;
+    let mut file = File::options().write(true).create(true).truncate(true).mode(0o600).open(&aside)?;
+    file.write_all(&serde_json::to_vec(live)?)?;
     std::fs::rename(aside, dir.join(LIVE))
 }
 

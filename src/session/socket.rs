@@ -3,6 +3,7 @@
 use crate::error::{Context, Failure, Result};
 use std::fs::File;
 use std::os::fd::AsFd;
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
@@ -11,7 +12,11 @@ pub(crate) fn listen(dir: &Path, name: &str) -> Result<UnixListener> {
     let what = || format!("cannot listen in {}", dir.display());
     let opened = File::open(dir).what(what)?;
     let _ = std::fs::remove_file(dir.join(name));
-    UnixListener::bind(short(&opened, dir, name)).what(what)
+    let path = short(&opened, dir, name);
+    let listener = UnixListener::bind(&path).what(what)?;
+    // Whatever the umask: the directory keeps others out, and so does the socket.
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).what(what)?;
+    Ok(listener)
 }
 
 /// Connects to the socket `name` in `dir`, if it is served by a process of ours; that process's number comes with it.

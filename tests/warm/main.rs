@@ -38,6 +38,8 @@ fn a_template_is_made_once_aside_and_then_used() {
     let templates = world.templates();
     assert_eq!(templates.len(), 1, "{templates:?}");
     assert_eq!(fs::metadata(&templates[0]).expect("stat").permissions().mode() & 0o777, 0o600);
+    let dir = templates[0].parent().expect("a directory");
+    assert_eq!(fs::metadata(dir).expect("stat").permissions().mode() & 0o777, 0o700);
     let bytes = fs::read(&templates[0]).expect("read");
     let project = world.path("p").display().to_string();
     for secret in [SECRET, "ANTHROPIC", project.as_str()] {
