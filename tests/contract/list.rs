@@ -94,8 +94,7 @@ fn covers(setting: Setting, deed: &Deed) -> bool {
 }
 
 /// Where another carrier of the same wire could make a difference: how streams begin and end, signals, what is ours of the
-/// terminal. What goes on in the guest's terminal is the same supervisor's. Without what reads lines from the terminal: such a reader
-/// was never found through the double, and got no line (docs/promises.md: pending).
+/// terminal. What goes on in the guest's terminal is the same supervisor's.
 fn differs(setting: Setting, deed: &Deed) -> bool {
     match (setting, deed) {
         (Setting::Pipes, Deed::Exits(n)) => [0, 125, 255].contains(n),
@@ -104,8 +103,8 @@ fn differs(setting: Setting, deed: &Deed) -> bool {
         (Setting::Pipes, Deed::Hundred | Deed::SlowReader | Deed::Lines | Deed::LongArgument) => false,
         (Setting::Pipes, _) => true,
         (Setting::Terminal, Deed::Key(key, caught)) => *key == '\x03' && !caught,
-        (Setting::Terminal, Deed::Closed | Deed::Killed | Deed::Resized) => true,
-        (Setting::Mixed, Deed::Exits(_)) => true,
+        (Setting::Terminal, Deed::StopsAndGoesOn | Deed::Closed | Deed::Killed | Deed::Resized) => true,
+        (Setting::Mixed, Deed::TypedAhead) => true,
         (Setting::XargsTyped, Deed::Exits(_)) => true,
         (Setting::MakeTyped | Setting::Pipeline, Deed::Key(_, caught)) => !caught,
         (Setting::Terminal | Setting::MakeTyped | Setting::Pipeline | Setting::XargsTyped, _) => false,

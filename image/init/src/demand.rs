@@ -3,9 +3,11 @@
 //! Who waits for several things at once, of which the terminal may be one, is taken for a reader: a key that comes too
 //! early is better than one that never comes.
 
-use nix::unistd::Pid;
+use nix::unistd::{Gid, Pid, Uid, setfsgid, setfsuid};
 use std::fs;
+use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 /// What a blocked thread does with a terminal.
@@ -32,13 +34,41 @@ pub(crate) fn is_there(group: Pid, terminal: &OwnedFd) -> bool {
     false
 }
 
+/// Without the right to trace others, which a container's root has not, the kernel tells this to its owner only. Who may not even
+/// then be looked at is taken for a reader.
 fn waits(pid: u32, thread: &Path, terminal: &Path) -> bool {
-    let Ok(text) = fs::read_to_string(thread.join("syscall")) else { return false };
-    match wait(&text) {
-        Wait::Reads(fd) => is_terminal(&PathBuf::from(format!("/proc/{pid}/fd/{fd}")), terminal),
-        Wait::Watches => entries(&format!("/proc/{pid}/fd")).any(|fd| is_terminal(&fd, terminal)),
-        Wait::No => false,
+    let look = || looked_at(pid, thread, terminal);
+    let denied = |e: &io::Error| e.kind() == io::ErrorKind::PermissionDenied;
+    match look() {
+        Err(e) if denied(&e) => as_owner(pid, look).unwrap_or_else(|e| denied(&e)),
+        seen => seen.unwrap_or(false),
     }
+}
+
+fn looked_at(pid: u32, thread: &Path, terminal: &Path) -> io::Result<bool> {
+    match wait(&fs::read_to_string(thread.join("syscall"))?) {
+        Wait::Reads(fd) => is_terminal(&PathBuf::from(format!("/proc/{pid}/fd/{fd}")), terminal),
+        Wait::Watches => {
+            for fd in fs::read_dir(format!("/proc/{pid}/fd"))? {
+                if is_terminal(&fd?.path(), terminal).unwrap_or(false) {
+                    return Ok(true);
+                }
+            }
+            Ok(false)
+        }
+        Wait::No => Ok(false),
+    }
+}
+
+/// Looks as the process's owner, as far as files are concerned, and only this thread.
+fn as_owner(pid: u32, look: impl Fn() -> io::Result<bool>) -> io::Result<bool> {
+    let owner = fs::metadata(format!("/proc/{pid}"))?;
+    let group = setfsgid(Gid::from_raw(owner.gid()));
+    let user = setfsuid(Uid::from_raw(owner.uid()));
+    let seen = look();
+    setfsuid(user);
+    setfsgid(group);
+    seen
 }
 
 /// What `/proc/PID/syscall` says: a number and arguments in hexadecimal, or `running`.
@@ -58,8 +88,9 @@ fn wait(text: &str) -> Wait {
     }
 }
 
-fn is_terminal(fd: &Path, terminal: &Path) -> bool {
-    fs::read_link(fd).is_ok_and(|target| target == terminal || target == Path::new("/dev/tty"))
+fn is_terminal(fd: &Path, terminal: &Path) -> io::Result<bool> {
+    let target = fs::read_link(fd)?;
+    Ok(target == terminal || target == Path::new("/dev/tty"))
 }
 
 fn group_of(pid: u32) -> Option<i32> {
