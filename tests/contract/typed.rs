@@ -51,9 +51,15 @@ pub(crate) fn see(world: &World, engine: Engine, setting: Setting, deed: &Deed) 
 
 /// The screen without what differs from run to run: bash says `Quit` of a child only where that died before bash looked,
 /// and of the key itself the echo was seen to be lost under script on a busy machine, which is a known gap. xargs waits for
-/// nobody: the shell's words may come before the echo of the key.
+/// nobody: the shell's words may come before the echo of the key. In a pipeline what goes through the other program and what goes
+/// past it race, within a line too: a line may come from the guest in pieces.
 fn told(screen: String, setting: Setting, deed: &Deed) -> String {
     match deed {
+        Deed::Exits(_) if setting == Setting::Pipeline => {
+            let mut characters: Vec<char> = screen.chars().collect();
+            characters.sort_unstable();
+            characters.into_iter().collect()
+        }
         Deed::Key(..) if setting == Setting::XargsTyped => String::new(),
         Deed::Key('\x1c', _) => screen.replace("Quit\r\n", "").replace("^\\", ""),
         _ => screen,
