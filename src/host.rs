@@ -215,12 +215,12 @@ pub(crate) mod tests {
 
     /// A host made of values.
     pub(crate) fn host() -> Host {
-        let home = PathBuf::from("/home/ann");
+        let home = PathBuf::from("/home/you");
         Host {
             name: Name::Vmclaude,
             args: Vec::new(),
             env: BTreeMap::new(),
-            cwd: Some("/home/ann/shop".into()),
+            cwd: Some("/home/you/shop".into()),
             uid: 1000,
             gid: 1000,
             umask: 0o022,

@@ -163,7 +163,7 @@ mod tests {
     #[test]
     fn the_hosts_settings_are_read_as_other_programs_read_them() {
         let set = settings(&[
-            ("HTTPS_PROXY", "http://ann:p%40ss@proxy.corp:3128/"),
+            ("HTTPS_PROXY", "http://you:p%40ss@proxy.corp:3128/"),
             ("http_proxy", "proxy.corp:8080"),
             ("no_proxy", ".corp,10.0.0.0/8, internal.example:8443,192.168.1.7"),
         ]);
@@ -186,7 +186,7 @@ mod tests {
         }
         assert!(way(Some("notcorp"), "", 443).is_some() && way(Some("internal.example"), "", 443).is_some());
         let credentials = set.https.and_then(|proxy| proxy.credentials);
-        assert_eq!(credentials.as_deref(), Some("YW5uOnBAc3M="));
+        assert_eq!(credentials.as_deref(), Some("eW91OnBAc3M="));
     }
 
     #[test]

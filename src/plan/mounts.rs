@@ -55,14 +55,14 @@ mod tests {
 
     #[test]
     fn the_project_is_first_and_its_path_leads_to_it() {
-        let state = state::State::of(Path::new("/home/ann/.vm-claude"), "k", state::Home::Project);
-        let place = Place { root: "/home/ann/shop".into(), rest: "".into(), identity: None, state, git: Vec::new() };
+        let state = state::State::of(Path::new("/home/you/.vm-claude"), "k", state::Home::Project);
+        let place = Place { root: "/home/you/shop".into(), rest: "".into(), identity: None, state, git: Vec::new() };
         let mounts = of(&place, &crate::settings::tests::settings(""));
         assert_eq!(
             (mounts[0].guest.as_path(), mounts[0].host.as_path()),
-            (Path::new("/workspace"), Path::new("/home/ann/shop"))
+            (Path::new("/workspace"), Path::new("/home/you/shop"))
         );
         let own = |project: &str| links(Path::new(project)).iter().filter(|(_, to)| to == Path::new(WORKSPACE)).count();
-        assert_eq!((own("/home/ann/shop"), own("/home/claude/shop"), own("/var/lib/vmclaude/x")), (1, 0, 0));
+        assert_eq!((own("/home/you/shop"), own("/home/claude/shop"), own("/var/lib/vmclaude/x")), (1, 0, 0));
     }
 }

@@ -220,7 +220,7 @@ fn no_place_in_the_guest_that_is_its_own() {
         "../x",
         "",
         "~",
-        "~ann/x",
+        "~you/x",
         "$HOME/x",
         "${HOME}/x",
         "${PROJECT}",

@@ -132,7 +132,7 @@ proptest! {
     fn every_container_is_accepted_and_is_the_one_that_was_meant(
         plan in plan(), container in container(), id in "[a-zA-Z0-9]{8}"
     ) {
-        let dir = PathBuf::from(format!("/Users/ann/it's, =here/{id}"));
+        let dir = PathBuf::from(format!("/Users/you/it's, =here/{id}"));
         prop_assert!(apple::mounts::is_plain(&dir));
         let place = Place { id, dir: dir.clone() };
         // One directory with two modes is refused by us, before anything is started.

@@ -31,8 +31,8 @@ fn golden(name: &str, text: &str) {
 }
 
 fn plan() -> Plan {
-    let root = "/home/ann/it's, a:shop";
-    let state = State::of(Path::new("/home/ann/.vm-claude"), "0123456789abcdef", Home::Project);
+    let root = "/home/you/it's, a:shop";
+    let state = State::of(Path::new("/home/you/.vm-claude"), "0123456789abcdef", Home::Project);
     let git = vec![Git::Directory(".git".into())];
     let identity = Some(Identity { dev: 1, ino: 2 });
     let place = Place { root: root.into(), rest: "sub".into(), identity, state, git };
@@ -55,7 +55,7 @@ fn plan() -> Plan {
 }
 
 fn launch(plan: &Plan, accel: Accel) -> Launch {
-    let file = |name: &str| PathBuf::from("/home/ann/.local/share/vmclaude/images/0001").join(name);
+    let file = |name: &str| PathBuf::from("/home/you/.local/share/vmclaude/images/0001").join(name);
     let files = Files {
         kernel: file("vmlinux"),
         initrd: file("initrd.cpio"),
@@ -67,7 +67,7 @@ fn launch(plan: &Plan, accel: Accel) -> Launch {
     let share = share::program(Path::new("/usr/bin/vmclaude"), plan);
     let program =
         |life| qemu::program(&machine, &plan.limits, life, plan.local.as_ref().and_then(|l| l.volume.as_deref()));
-    let template = "/home/ann/.cache/vmclaude/templates/0123456789abcdef".into();
+    let template = "/home/you/.cache/vmclaude/templates/0123456789abcdef".into();
     let warm = share.is_some().then(|| Warm { template, machine: program(Life::Copy) });
     Launch::Qemu(Qemu { machine: program(if share.is_some() { Life::Boot } else { Life::Trial }), warm, share })
 }
@@ -100,7 +100,7 @@ fn a_dry_run_with_apples_container() {
         cores: 8,
         wire: Wire::Socket,
         caught: true,
-        env: vec![("HOME".into(), "/Users/ann".into())],
+        env: vec![("HOME".into(), "/Users/you".into())],
         owner: "0123456789abcdef".into(),
     };
     let text = report::plan::text(&plan(), &Launch::Apple(container));

@@ -110,7 +110,7 @@ async fn company(status: &'static str) -> (SocketAddr, Arc<std::sync::Mutex<Vec<
 #[tokio::test]
 async fn the_hosts_own_proxy_is_the_way_out_and_the_target_is_judged_first() {
     let (addr, asked) = company("200 OK").await;
-    let url = format!("http://ann:secret@{addr}");
+    let url = format!("http://you:secret@{addr}");
     let upstream = Upstream::of(|name| (name == "https_proxy").then_some(url.as_str()));
     let policy = Arc::new(Policy::of(Network::default(), upstream, Denials::default()));
     let guest = wire(&policy);
@@ -122,7 +122,7 @@ async fn the_hosts_own_proxy_is_the_way_out_and_the_target_is_judged_first() {
     assert_eq!(dial(&guest, Target::Addr([9, 9, 9, 9].into(), 443)).await.1, Some(Dialled::Ok));
     let heads = asked.lock().unwrap().clone();
     assert!(heads[0].starts_with("CONNECT nowhere.invalid:443 HTTP/1.1\r\n"), "{heads:?}");
-    assert!(heads[0].contains("Proxy-Authorization: Basic YW5uOnNlY3JldA==\r\n"));
+    assert!(heads[0].contains("Proxy-Authorization: Basic eW91OnNlY3JldA==\r\n"));
     assert!(heads[1].starts_with("CONNECT 9.9.9.9:443 "), "{heads:?}");
     for target in [
         Target::Name("localhost".into(), 443),

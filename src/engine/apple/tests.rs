@@ -10,7 +10,7 @@ fn container() -> Container {
         cores: 8,
         wire: Wire::Socket,
         caught: true,
-        env: vec![("HOME".into(), "/Users/ann".into())],
+        env: vec![("HOME".into(), "/Users/you".into())],
         owner: "0123456789abcdef".into(),
     }
 }
@@ -39,7 +39,7 @@ fn plan(mounts: Vec<Mount>) -> Plan {
 }
 
 fn place() -> Place {
-    Place { id: "aBc12345".into(), dir: "/Users/ann/run/aBc12345".into() }
+    Place { id: "aBc12345".into(), dir: "/Users/you/run/aBc12345".into() }
 }
 
 fn words(container: &Container, plan: &Plan) -> Vec<String> {
@@ -49,12 +49,12 @@ fn words(container: &Container, plan: &Plan) -> Vec<String> {
 
 #[test]
 fn a_container_has_pipes_a_name_labels_and_no_secret() {
-    let all = words(&container(), &plan(vec![mount("/Users/ann/shop", "/workspace", true)]));
+    let all = words(&container(), &plan(vec![mount("/Users/you/shop", "/workspace", true)]));
     let text = all.join(" ");
     for part in [
         "run -i --rm --name vmclaude-aBc12345 -m 4096M -c 4 --label vmclaude.run=aBc12345",
         "--label vmclaude.state=0123456789abcdef --network none --progress none",
-        "-v /Users/ann/shop:/workspace -v /Users/ann/run/aBc12345/wire.sock:/run/vmclaude/wire.sock -- vmclaude:1",
+        "-v /Users/you/shop:/workspace -v /Users/you/run/aBc12345/wire.sock:/run/vmclaude/wire.sock -- vmclaude:1",
     ] {
         assert!(text.contains(part), "{part:?} in {text}");
     }
@@ -111,7 +111,7 @@ fn one_directory_has_one_mode() {
 #[test]
 fn a_session_has_a_directory_that_can_be_spelt() {
     for (dir, plain) in
-        [("/Users/ann/Library/Application Support/vmclaude/run/x", true), ("/a:b/run", false), ("/a\u{600}b", true)]
+        [("/Users/you/Library/Application Support/vmclaude/run/x", true), ("/a:b/run", false), ("/a\u{600}b", true)]
     {
         assert_eq!(mounts::is_plain(Path::new(dir)), plain, "{dir}");
     }
@@ -187,7 +187,7 @@ fn what_is_missing_is_named() {
 
 #[test]
 fn the_environment_of_a_call_is_always_the_same_few_names() {
-    let host = [("HOME", "/Users/ann"), ("CONTAINER_DEFAULT_PLATFORM", "linux/amd64"), ("ANTHROPIC_API_KEY", "secret")];
+    let host = [("HOME", "/Users/you"), ("CONTAINER_DEFAULT_PLATFORM", "linux/amd64"), ("ANTHROPIC_API_KEY", "secret")];
     let host = host.map(|(k, v)| (OsString::from(k), OsString::from(v))).into();
     let env = calls::environment(&host);
     let names: Vec<_> = env.iter().map(|(name, _)| name.to_string_lossy().into_owned()).collect();
