@@ -161,7 +161,9 @@ const ROWS: &[Row] = &[
     row(
         "completions stay: zsh",
         &[&["zsh"]],
-        r#"autoload -Uz compinit && compinit -D -u; compdef _files claude; . "$S/hook.zsh"; print -r -- $_comps[claude]"#,
+        // Without its modules, as zsh 5.8 is here, there are no completions but in their table.
+        r#"if zmodload zsh/zle 2>/dev/null; then autoload -Uz compinit && compinit -D -u; compdef _files claude
+           else typeset -A _comps; _comps[claude]=_files; fi; . "$S/hook.zsh"; print -r -- $_comps[claude]"#,
         "_files\n",
         0,
     ),
