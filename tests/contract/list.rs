@@ -107,7 +107,6 @@ fn differs(setting: Setting, deed: &Deed) -> bool {
         (Setting::Mixed, Deed::TypedAhead) => true,
         (Setting::XargsTyped, Deed::Exits(_)) => true,
         (Setting::Pipeline, Deed::Key(_, caught)) => !caught,
-        (Setting::MakeTyped, Deed::Exits(_)) => true,
         (Setting::Terminal | Setting::MakeTyped | Setting::Pipeline | Setting::XargsTyped, _) => false,
         (_, Deed::Descriptors | Deed::Paged) => true,
         _ => false,
