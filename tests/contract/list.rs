@@ -106,7 +106,7 @@ fn differs(setting: Setting, deed: &Deed) -> bool {
         (Setting::Terminal, Deed::StopsAndGoesOn | Deed::Closed | Deed::Killed | Deed::Resized) => true,
         (Setting::Mixed, Deed::TypedAhead) => true,
         (Setting::XargsTyped, Deed::Exits(_)) => true,
-        (Setting::Pipeline, Deed::Key(_, caught)) => !caught,
+        (Setting::MakeTyped | Setting::Pipeline, Deed::Key(_, caught)) => !caught,
         (Setting::Terminal | Setting::MakeTyped | Setting::Pipeline | Setting::XargsTyped, _) => false,
         (_, Deed::Descriptors | Deed::Paged) => true,
         _ => false,

@@ -26,10 +26,6 @@ fn hold(setting: Setting) {
     for engine in Engine::here() {
         let world = engine::world(*engine);
         let cases = list::of(*engine, setting);
-        if *engine == Engine::Apple && setting == Setting::MakeTyped && cases.is_empty() {
-            println!("skipped contract::{}: seen to differ by the host's own make; see the Linux VM's", setting.name());
-            continue;
-        }
         assert!(!cases.is_empty(), "{} has no case", setting.name());
         let wrong: Vec<String> = cases.iter().filter_map(|deed| compare(&world, *engine, setting, deed)).collect();
         println!("{}: {} cases, {} wrong ({})", engine.name(), cases.len(), wrong.len(), setting.name());
@@ -39,8 +35,8 @@ fn hold(setting: Setting) {
 
 /// What is different, in words.
 fn compare(world: &support::World, engine: Engine, setting: Setting, deed: &deeds::Deed) -> Option<String> {
-    let host = settings::see(world, Engine::Host, setting, deed);
-    let guest = settings::see(world, engine, setting, deed);
+    let host = see(world, Engine::Host, setting, deed);
+    let guest = see(world, engine, setting, deed);
     if *deed == deeds::Deed::Killed {
         world.in_vm(&["true"]); // The next run finishes what only a kill can leave.
     }
@@ -48,6 +44,18 @@ fn compare(world: &support::World, engine: Engine, setting: Setting, deed: &deed
     support::until("nothing of it runs", || support::leaks::processes(world).is_empty().then_some(()));
     world.assert_clean();
     (host != guest).then(|| format!("{deed:?}, {}\n  on the host: {host:?}\n  in the VM:   {guest:?}", setting.name()))
+}
+
+/// Looks again where GNU make on a busy machine lost its own child, whatever that was: it reaps it in the handler of a signal.
+fn see(world: &support::World, engine: Engine, setting: Setting, deed: &deeds::Deed) -> seen::Seen {
+    let mut seen = settings::see(world, engine, setting, deed);
+    for _ in 0..3 {
+        if setting != Setting::MakeTyped || !seen.shows("wait: No child processes") {
+            break;
+        }
+        seen = settings::see(world, engine, setting, deed);
+    }
+    seen
 }
 
 macro_rules! settings {

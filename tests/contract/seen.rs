@@ -10,6 +10,11 @@ impl Seen {
     pub(crate) fn note(&mut self, what: &'static str, value: impl AsRef<[u8]>) {
         self.0.entry(what).or_default().extend_from_slice(value.as_ref());
     }
+
+    /// Whether this text is in any of it.
+    pub(crate) fn shows(&self, text: &str) -> bool {
+        self.0.values().any(|value| value.windows(text.len()).any(|part| part == text.as_bytes()))
+    }
 }
 
 impl std::fmt::Debug for Seen {
