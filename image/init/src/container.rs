@@ -3,14 +3,15 @@
 
 use crate::Port;
 use crate::relay::Async;
-use crate::sys::at;
+use crate::sys::{at, mount_points};
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 use tokio::io::AsyncReadExt;
 use vmclaude_init::wire::proto::Start;
@@ -69,11 +70,11 @@ pub(crate) fn own(dir: &Path, (uid, gid): (u32, u32)) -> io::Result<()> {
 /// Every directory of the host that was promised is there: the system can drop one without a word.
 pub(crate) fn check_mounts(start: &Start) -> io::Result<()> {
     let table = std::fs::read("/proc/self/mountinfo")?;
-    let points: Vec<&[u8]> = table.split(|b| *b == b'\n').filter_map(|l| l.split(|b| *b == b' ').nth(4)).collect();
+    let points: Vec<PathBuf> = mount_points(&table).collect();
     for target in start.binds.iter().map(|(_, target, _)| target).chain(&start.own) {
-        if !points.contains(&target.as_slice()) {
-            let target = Path::new(std::ffi::OsStr::from_bytes(target)).display();
-            return Err(io::Error::other(format!("the system did not mount {target}")));
+        let target = Path::new(OsStr::from_bytes(target));
+        if !points.iter().any(|point| point == target) {
+            return Err(io::Error::other(format!("the system did not mount {}", target.display())));
         }
     }
     Ok(())

@@ -3,7 +3,8 @@
 //! Who waits for several things at once, of which the terminal may be one, is taken for a reader: a key that comes too
 //! early is better than one that never comes.
 
-use nix::unistd::{Gid, Pid, Uid, setfsgid, setfsuid};
+use crate::sys::AsUser;
+use nix::unistd::Pid;
 use std::fs;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -63,12 +64,8 @@ fn looked_at(pid: u32, thread: &Path, terminal: &Path) -> io::Result<bool> {
 /// Looks as the process's owner, as far as files are concerned, and only this thread.
 fn as_owner(pid: u32, look: impl Fn() -> io::Result<bool>) -> io::Result<bool> {
     let owner = fs::metadata(format!("/proc/{pid}"))?;
-    let group = setfsgid(Gid::from_raw(owner.gid()));
-    let user = setfsuid(Uid::from_raw(owner.uid()));
-    let seen = look();
-    setfsuid(user);
-    setfsgid(group);
-    seen
+    let _owner = AsUser::new((owner.uid(), owner.gid()));
+    look()
 }
 
 /// What `/proc/PID/syscall` says: a number and arguments in hexadecimal, or `running`.

@@ -4,12 +4,12 @@
 //! Who had the volume before was hostile, perhaps with all of a guest's rights, and so was who last wrote into the project. So
 //! no link is followed on either side, and what is mounted has neither devices nor set-id files.
 
-use crate::sys::{at, log, make_dir, mount_on, trim};
+use crate::sys::{AsUser, at, log, make_dir, mount_on, mount_points, trim};
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, openat};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sys::stat::{FileStat, Mode, fstat, mkdirat};
-use nix::unistd::{Gid, Uid, fchown, setfsgid, setfsuid};
+use nix::unistd::{Gid, Uid, fchown};
 use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::fs::File;
@@ -57,19 +57,20 @@ pub(crate) fn is_damaged(e: &io::Error) -> bool {
     e.get_ref().is_some_and(|inner| inner.is::<Damaged>())
 }
 
-fn damaged(e: impl fmt::Display) -> io::Error {
+fn damaged(e: io::Error) -> io::Error {
     io::Error::other(Damaged(e.to_string()))
 }
 
 /// Mounts what the host asks for. What comes back is for the host: directories that could not be had.
 pub(crate) fn prepare(start: &Start) -> io::Result<Vec<ToHost>> {
     let Some(local) = &start.local else { return Ok(Vec::new()) };
-    let disk = if local.kept { volume().map_err(damaged)? } else { thrown_away()? };
+    // A directory that is thrown away is on the scratch disk, without which there is no machine.
+    let blame = |e| if local.kept { damaged(e) } else { e };
+    let disk = if local.kept { volume() } else { thrown_away() }.map_err(blame)?;
     let workspace = open(WORKSPACE)?;
     let mut news = Vec::new();
     for dir in &local.dirs {
-        let source = own(&disk, dir, start.user);
-        let source = if local.kept { source.map_err(damaged)? } else { source? };
+        let source = own(&disk, dir, start.user).map_err(blame)?;
         if let Err(e) = beneath(&workspace, dir, start.user).and_then(|point| bind(&source, &point)) {
             news.push(ToHost::NotLocal(dir.clone(), e.to_string()));
         }
@@ -180,24 +181,6 @@ fn own(disk: &OwnedFd, path: &[u8], (uid, gid): (u32, u32)) -> io::Result<OwnedF
     Ok(dir)
 }
 
-/// Files are looked up and made with the user's rights while this lives.
-struct AsUser;
-
-impl AsUser {
-    fn new((uid, gid): (u32, u32)) -> AsUser {
-        setfsgid(Gid::from_raw(gid));
-        setfsuid(Uid::from_raw(uid));
-        AsUser
-    }
-}
-
-impl Drop for AsUser {
-    fn drop(&mut self) {
-        setfsuid(Uid::from_raw(0));
-        setfsgid(Gid::from_raw(0));
-    }
-}
-
 /// The directory at this path below `root`, reached through no link; what is missing is made.
 fn beneath(root: &OwnedFd, path: &[u8], user: (u32, u32)) -> io::Result<OwnedFd> {
     let _user = AsUser::new(user);
@@ -227,30 +210,9 @@ fn bind(source: impl AsFd, point: impl AsFd) -> io::Result<()> {
 /// Every mount point below the project, the innermost first.
 fn points(table: &[u8]) -> Vec<PathBuf> {
     let below = |point: &PathBuf| point.starts_with(WORKSPACE) && point != Path::new(WORKSPACE);
-    let lines = table.split(|b| *b == b'\n').filter_map(|line| line.split(|b| *b == b' ').nth(4));
-    let mut points: Vec<PathBuf> = lines.map(plain).filter(below).collect();
+    let mut points: Vec<PathBuf> = mount_points(table).filter(below).collect();
     points.reverse();
     points
-}
-
-/// A path as it is, of one in which the kernel wrote some bytes as a backslash and three octal digits.
-fn plain(text: &[u8]) -> PathBuf {
-    let mut bytes = Vec::new();
-    let mut rest = text;
-    while let Some((first, behind)) = rest.split_first() {
-        let digits = behind.get(..3).and_then(|digits| std::str::from_utf8(digits).ok());
-        match digits.and_then(|digits| u8::from_str_radix(digits, 8).ok()).filter(|_| *first == b'\\') {
-            Some(byte) => {
-                bytes.push(byte);
-                rest = &behind[3..];
-            }
-            None => {
-                bytes.push(*first);
-                rest = behind;
-            }
-        }
-    }
-    OsString::from_vec(bytes).into()
 }
 
 #[cfg(test)]
@@ -274,7 +236,7 @@ mod tests {
 
     #[test]
     fn only_a_volume_that_cannot_be_used_is_damaged() {
-        assert!(is_damaged(&damaged("Structure needs cleaning")));
+        assert!(is_damaged(&damaged(io::Error::other("Structure needs cleaning"))));
         assert!(!is_damaged(&io::Error::other("Structure needs cleaning")));
     }
 }

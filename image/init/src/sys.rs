@@ -1,10 +1,12 @@
 //! The few system calls that have no safe wrapper, and small words around those that have.
 
 use nix::mount::{MsFlags, mount};
-use nix::unistd::Pid;
+use nix::unistd::{Gid, Pid, Uid, setfsgid, setfsuid};
+use std::ffi::OsString;
 use std::io::{self, Write};
 use std::os::fd::{AsFd, AsRawFd};
-use std::path::Path;
+use std::os::unix::ffi::OsStringExt;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Whether lines for the log go to stderr.
@@ -89,6 +91,49 @@ pub(crate) fn mount_on(source: &str, target: &Path, kind: &str, flags: MsFlags, 
     make_dir(target)?;
     let kind = (!kind.is_empty()).then_some(kind);
     mount(Some(source), target, kind, flags, Some(data)).map_err(|e| at("cannot mount", target, e))
+}
+
+/// Every mount point in a table such as `/proc/self/mountinfo`, in its order.
+pub(crate) fn mount_points(table: &[u8]) -> impl Iterator<Item = PathBuf> {
+    table.split(|b| *b == b'\n').filter_map(|line| line.split(|b| *b == b' ').nth(4)).map(plain)
+}
+
+/// A path as it is, of one in which the kernel wrote some bytes as a backslash and three octal digits.
+fn plain(text: &[u8]) -> PathBuf {
+    let mut bytes = Vec::new();
+    let mut rest = text;
+    while let Some((first, behind)) = rest.split_first() {
+        let digits = behind.get(..3).and_then(|digits| std::str::from_utf8(digits).ok());
+        match digits.and_then(|digits| u8::from_str_radix(digits, 8).ok()).filter(|_| *first == b'\\') {
+            Some(byte) => {
+                bytes.push(byte);
+                rest = &behind[3..];
+            }
+            None => {
+                bytes.push(*first);
+                rest = behind;
+            }
+        }
+    }
+    OsString::from_vec(bytes).into()
+}
+
+/// Files are looked up and made with a user's rights by this thread while this lives. Everything here is otherwise root.
+pub(crate) struct AsUser;
+
+impl AsUser {
+    pub(crate) fn new((uid, gid): (u32, u32)) -> AsUser {
+        setfsgid(Gid::from_raw(gid));
+        setfsuid(Uid::from_raw(uid));
+        AsUser
+    }
+}
+
+impl Drop for AsUser {
+    fn drop(&mut self) {
+        setfsuid(Uid::from_raw(0));
+        setfsgid(Gid::from_raw(0));
+    }
 }
 
 /// Loads a kernel module from its file; one that is loaded already is fine.
