@@ -9,6 +9,7 @@ mod boot;
 mod command;
 mod container;
 mod demand;
+mod doors;
 mod keys;
 mod local;
 mod memory;

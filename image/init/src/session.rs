@@ -1,15 +1,14 @@
 //! One command over the wire, from the hello to the acknowledged exit.
 
 use crate::command::{self, NotStarted, Running};
-use crate::net;
+use crate::doors;
 use crate::relay::{Async, Counted, Noticed, pump};
 use crate::sys::{self, Change};
 use crate::{Place, Prepared};
-use crate::{keys, local, memory, ports, power, proxy, setup, signals};
+use crate::{keys, local, memory, ports, power, setup, signals};
 use nix::sys::signal::Signal;
 use std::collections::HashMap;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,15 +19,10 @@ use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 use vmclaude_init::wire::mux::{Side, Stream, Wire, answer};
-use vmclaude_init::wire::proto::{self, Ended, MAX_TO_GUEST, Open, Start, Target, ToGuest, ToHost};
-
-/// Where the guest's HTTP proxy listens; the host puts it into the environment.
-const PROXY: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 3128);
-/// Where its SOCKS proxy does, for programs that are told so.
-const SOCKS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 1080);
+use vmclaude_init::wire::proto::{self, Ended, MAX_TO_GUEST, Open, Start, ToGuest, ToHost};
 
 /// What was opened before the host had said anything.
-struct Doors {
+struct Opened {
     proxy: TcpListener,
     prepared: Prepared,
 }
@@ -42,7 +36,7 @@ pub(crate) async fn serve(
     mut port: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     prepared: Prepared,
 ) -> io::Result<()> {
-    let door = proxy::listen(PROXY)?;
+    let door = doors::listen()?;
     // Whether the versions fit is for the host to say: it can explain it to somebody.
     answer(&mut port).await?;
     let wire = Wire::new(Side::Guest);
@@ -51,16 +45,16 @@ pub(crate) async fn serve(
     let driver = tokio::spawn(async move { driven.drive(port).await });
     tokio::select! {
         gone = driver => gone?,
-        done = session(place, &wire, Doors { proxy: door, prepared }) => done,
+        done = session(place, &wire, Opened { proxy: door, prepared }) => done,
     }
 }
 
-async fn session(place: Place, wire: &Wire, doors: Doors) -> io::Result<()> {
+async fn session(place: Place, wire: &Wire, opened: Opened) -> io::Result<()> {
     let (Open::Control, control) = wire.accept().await? else { return Err(unexpected("a stream before control")) };
     let (from_host, mut to_host) = split(control);
     let mut frames = frames(from_host);
     let Some(ToGuest::Start(start)) = frames.recv().await else { return Err(unexpected("no start")) };
-    let last = match run(place, wire, &start, doors, &mut frames, &mut to_host).await {
+    let last = match run(place, wire, &start, opened, &mut frames, &mut to_host).await {
         Ok(ended) => ToHost::Exit(ended),
         Err(e) if local::is_damaged(&e) => ToHost::NoVolume(e.to_string()),
         Err(e) => ToHost::Failed(e.to_string()),
@@ -95,7 +89,7 @@ async fn run(
     place: Place,
     wire: &Wire,
     start: &Start,
-    doors: Doors,
+    opened: Opened,
     frames: &mut mpsc::Receiver<ToGuest>,
     to_host: &mut WriteHalf<Stream>,
 ) -> io::Result<Ended> {
@@ -103,9 +97,9 @@ async fn run(
     for news in local::prepare(start)? {
         proto::send(to_host, &news).await?;
     }
-    let Prepared { network, memory } = doors.prepared;
+    let Prepared { network, memory } = opened.prepared;
     memory::offer(memory, wire, to_host).await?;
-    if let Some(limits) = open_doors(wire, start, doors.proxy, network)? {
+    if let Some(limits) = doors::open(wire, start, opened.proxy, network)? {
         proto::send(to_host, &ToHost::Log(limits)).await?;
     }
     let streams = streams(wire, start).await?;
@@ -145,35 +139,6 @@ async fn run(
     drop(running.held.take());
     while outputs.join_next().await.is_some() {}
     Ok(ended)
-}
-
-/// The guest's ways out: its network, the proxies, and the ports that lead to local addresses of the host. What is said
-/// for the log is why there is no more than the proxies.
-fn open_doors(
-    wire: &Wire,
-    start: &Start,
-    door: TcpListener,
-    prepared: io::Result<net::Prepared>,
-) -> io::Result<Option<String>> {
-    if let Some(port) = start.api {
-        let door = proxy::listen((Ipv4Addr::LOCALHOST, port).into())?;
-        tokio::spawn(proxy::pass(door, Open::Api, wire.clone()));
-    }
-    if let Some(path) = &start.agent {
-        tokio::spawn(proxy::pass_local(setup::agent_socket(path, start.user)?, Open::Agent, wire.clone()));
-    }
-    let Some(network) = &start.network else { return Ok(None) };
-    tokio::spawn(proxy::serve(door, wire.clone()));
-    for (addr, port) in &start.forwards {
-        let door = if addr.is_ipv6() { IpAddr::from(Ipv6Addr::LOCALHOST) } else { Ipv4Addr::LOCALHOST.into() };
-        let door = proxy::listen((door, *port).into()).map_err(|e| io::Error::other(format!("port {port}: {e}")))?;
-        tokio::spawn(proxy::forward(door, Target::Addr(*addr, *port), wire.clone()));
-    }
-    // Last, because one of those ports may be this one, and the user's wish counts more.
-    if let Ok(socks) = proxy::listen(SOCKS) {
-        tokio::spawn(proxy::serve_socks(socks, wire.clone()));
-    }
-    Ok(net::up(prepared, network, wire).err().map(|e| format!("only programs that use a proxy have a network: {e}")))
 }
 
 /// The streams that the host opens for this command, by what they are.

@@ -1,0 +1,47 @@
+//! The guest's ways out: its network, the proxies, and what leads to single places of the host.
+
+use crate::{net, proxy, setup};
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use tokio::net::TcpListener;
+use vmclaude_init::wire::mux::Wire;
+use vmclaude_init::wire::proto::{Open, Start, Target};
+
+/// Where the guest's HTTP proxy listens; the host puts it into the environment.
+const PROXY: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 3128);
+/// Where its SOCKS proxy does, for programs that are told so.
+const SOCKS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 1080);
+
+/// The HTTP proxy's door, before anything is known of who will want it.
+pub(crate) fn listen() -> io::Result<TcpListener> {
+    proxy::listen(PROXY)
+}
+
+/// The guest's ways out: its network, the proxies, and the ports that lead to local addresses of the host. What is said
+/// for the log is why there is no more than the proxies.
+pub(crate) fn open(
+    wire: &Wire,
+    start: &Start,
+    door: TcpListener,
+    prepared: io::Result<net::Prepared>,
+) -> io::Result<Option<String>> {
+    if let Some(port) = start.api {
+        let door = proxy::listen((Ipv4Addr::LOCALHOST, port).into())?;
+        tokio::spawn(proxy::pass(door, Open::Api, wire.clone()));
+    }
+    if let Some(path) = &start.agent {
+        tokio::spawn(proxy::pass_local(setup::agent_socket(path, start.user)?, Open::Agent, wire.clone()));
+    }
+    let Some(network) = &start.network else { return Ok(None) };
+    tokio::spawn(proxy::serve(door, wire.clone()));
+    for (addr, port) in &start.forwards {
+        let door = if addr.is_ipv6() { IpAddr::from(Ipv6Addr::LOCALHOST) } else { Ipv4Addr::LOCALHOST.into() };
+        let door = proxy::listen((door, *port).into()).map_err(|e| io::Error::other(format!("port {port}: {e}")))?;
+        tokio::spawn(proxy::forward(door, Target::Addr(*addr, *port), wire.clone()));
+    }
+    // Last, because one of those ports may be this one, and the user's wish counts more.
+    if let Ok(socks) = proxy::listen(SOCKS) {
+        tokio::spawn(proxy::serve_socks(socks, wire.clone()));
+    }
+    Ok(net::up(prepared, network, wire).err().map(|e| format!("only programs that use a proxy have a network: {e}")))
+}
