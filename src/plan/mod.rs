@@ -58,6 +58,13 @@ pub struct Plan {
     pub ports: Vec<ports::Forward>,
 }
 
+impl Plan {
+    /// The file of the project's volume, where it has one that no other session has.
+    pub fn volume(&self) -> Option<&Path> {
+        self.local.as_ref()?.volume.as_deref()
+    }
+}
+
 /// Files and directories of the guest that are not the host's.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Setup {

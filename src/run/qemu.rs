@@ -38,8 +38,7 @@ pub(super) fn ready(host: &Host, settings: &Settings, dry_run: bool) -> Result<M
 /// When a file of the machine is missing.
 pub(super) fn launch(host: &Host, settings: &Settings, plan: &Plan, machine: &Machine) -> Result<Qemu> {
     let share = share::program(&host.exe, plan);
-    let volume = plan.local.as_ref().and_then(|local| local.volume.as_deref());
-    let program = |life| qemu::program(machine, &plan.limits, life, volume);
+    let program = |life| qemu::program(machine, &plan.limits, life, plan.volume());
     let wanted = settings.warm_start && share.is_some();
     let warm = wanted.then(|| template::path(host, machine, &plan.limits)).transpose()?;
     Ok(Qemu {

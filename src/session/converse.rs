@@ -6,9 +6,9 @@ use super::memory;
 use super::notes::Notes;
 use super::signals::{self, Event};
 use super::talk::Talk;
+use super::volume;
 use crate::error::{Context, Failure, Result};
 use crate::exit::{Exit, NOT_EXECUTABLE, NOT_FOUND};
-use crate::files::quoted;
 use crate::host::Host;
 use crate::net::{self, Denials, Upstream};
 use crate::plan::network::Mode;
@@ -16,7 +16,7 @@ use crate::plan::{self, Plan};
 use crate::profile;
 use std::fs::File;
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::io::{AsyncRead, AsyncWrite, ReadHalf, split};
@@ -185,10 +185,8 @@ pub(super) fn lost(why: impl std::fmt::Display) -> Failure {
 
 /// The volume is damaged: nothing of it is removed before a person says so.
 fn no_volume(plan: &Plan, why: &str) -> Failure {
-    let file = plan.local.as_ref().and_then(|local| local.volume.as_deref()).unwrap_or(Path::new(""));
-    Failure::new("the project's volume cannot be used")
-        .because(why.escape_debug())
-        .next(format!("e2fsck -f {}   # or: vmclaude prune --volumes", quoted(file)))
+    let failure = Failure::new("the project's volume cannot be used").because(why.escape_debug());
+    plan.volume().into_iter().fold(failure, |failure, file| failure.next(volume::remedy(file)))
 }
 
 fn start_message(host: &Host, plan: &Plan, talk: &Talk) -> Result<Start> {

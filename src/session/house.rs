@@ -5,8 +5,7 @@ use super::ended;
 use super::notes::{Note, Notes};
 use super::ports::Ports;
 use super::record::{Live, write_live};
-use super::usage;
-use crate::files::quoted;
+use super::{usage, volume};
 use crate::plan::Plan;
 use crate::plan::ports::Forward;
 use std::collections::VecDeque;
@@ -125,10 +124,10 @@ impl House {
 
     /// The guest's kernel found errors in the volume.
     pub(super) fn volume_errors(&mut self, plan: &Plan, errors: u64) {
-        let Some(file) = plan.local.as_ref().and_then(|local| local.volume.as_deref()) else { return };
+        let Some(file) = plan.volume() else { return };
         self.journal(&format!("the volume: {errors} errors"));
         let what = format!("the file system of this project's volume is damaged ({errors} errors so far)");
-        let next = Some(format!("e2fsck -f {}   # or: vmclaude prune --volumes", quoted(file)));
+        let next = Some(volume::remedy(file));
         self.notes.add(Note { what, next, loud: true });
     }
 

@@ -161,8 +161,7 @@ async fn session(
             // Nothing was sent or nobody will: either way there is nothing more to wait for.
             let _ = ready.await;
             profile::mark("the project was looked at");
-            let volume = plan.local.as_ref().and_then(|local| local.volume.as_deref());
-            let house = House::new(dir, volume, machine.pids(), ports, notes.clone());
+            let house = House::new(dir, plan.volume(), machine.pids(), ports, notes.clone());
             converse::run(host, plan, machine, wire, events, denials, house).await
         }
         None => Err(converse::lost("it was not started")),

@@ -122,8 +122,13 @@ pub struct Seen {
     pub in_use: bool,
 }
 
+/// What a person may type when the volume in this file is damaged.
+pub(super) fn remedy(file: &Path) -> String {
+    format!("e2fsck -f {}   # or: vmclaude prune --volumes", files::quoted(file))
+}
+
 /// Looks at the volume in this file; `None`: there is none.
-pub fn look(file: &Path) -> Option<Seen> {
+fn look(file: &Path) -> Option<Seen> {
     let meta = std::fs::symlink_metadata(file).ok().filter(std::fs::Metadata::is_file)?;
     // Shared, and given back at once: a session that wants it at this moment waits for longer.
     let in_use = open(file).ok()?.is_some_and(|file| Flock::lock(file, FlockArg::LockSharedNonblock).is_err());

@@ -19,7 +19,7 @@ pub(super) fn look(host: &Host, settings: Option<&Settings>) -> Volumes {
     let all = volume::all(&host.dirs.state);
     Volumes {
         directories: dirs,
-        here: file.and_then(|file| volume::look(&file)),
+        here: file.and_then(|file| all.iter().find(|seen| seen.file == file).cloned()),
         all: all.len(),
         allocated: all.iter().map(|seen| seen.allocated).sum(),
     }
