@@ -104,30 +104,45 @@ impl Runner<'_> {
     }
 
     fn finish(&self, command: &mut Command, from: u64, what: &str, limit: Duration) -> Result<()> {
-        let mut child = command.stdin(Stdio::null()).stderr(self.open()?).spawn().what(|| format!("cannot {what}"))?;
-        let why = match self.wait(&mut child, limit).what(|| format!("cannot {what}"))? {
-            Some(status) if status.success() => return Ok(()),
-            Some(status) => format!("{} ended with {status}", command.get_program().to_string_lossy()),
-            None => format!("{} took longer than {limit:?}", command.get_program().to_string_lossy()),
-        };
+        let context = || format!("cannot {what}");
+        let mut child = command.stdin(Stdio::null()).stderr(self.open()?).spawn().what(context)?;
+        let show = || self.progress.detail(tail(self.log, 0).last().map_or("", String::as_str));
+        let status = wait(&mut child, limit, Duration::from_millis(50), show).what(context)?;
+        let Some(why) = complaint(command, status, limit) else { return Ok(()) };
         let tail = tail(self.log, from);
-        let failure = tail.iter().fold(Failure::new(format!("cannot {what}")).because(why), |f, line| f.because(line));
+        let failure = tail.iter().fold(Failure::new(context()).because(why), |f, line| f.because(line));
         Err(failure.next(format!("less {}   # the whole log", quoted(self.log))))
     }
+}
 
-    fn wait(&self, child: &mut Child, limit: Duration) -> std::io::Result<Option<ExitStatus>> {
-        let end = Instant::now() + limit;
-        loop {
-            if let Some(status) = child.try_wait()? {
-                return Ok(Some(status));
-            }
-            if Instant::now() > end {
-                stop(child)?;
-                return Ok(None);
-            }
-            self.progress.detail(tail(self.log, 0).last().map_or("", String::as_str));
-            std::thread::sleep(Duration::from_millis(50));
+/// Waits for the child's end and looks for it after every pause; `None`: it took longer, and was stopped.
+fn wait(
+    child: &mut Child,
+    limit: Duration,
+    pause: Duration,
+    meanwhile: impl Fn(),
+) -> std::io::Result<Option<ExitStatus>> {
+    let end = Instant::now() + limit;
+    loop {
+        if let Some(status) = child.try_wait()? {
+            return Ok(Some(status));
         }
+        if Instant::now() > end {
+            stop(child)?;
+            return Ok(None);
+        }
+        meanwhile();
+        std::thread::sleep(pause);
+    }
+}
+
+/// What is wrong with how the command ended; `None`: nothing.
+fn complaint(command: &Command, status: Option<ExitStatus>, limit: Duration) -> Option<String> {
+    let name = command.get_program().to_string_lossy();
+    match status {
+        Some(status) if status.success() => None,
+        Some(status) => Some(format!("{name} ended with {status}")),
+        None => Some(format!("{name} took longer than {limit:?}")),
     }
 }
 
@@ -141,25 +156,14 @@ pub(super) fn quietly(command: &mut Command, what: &str, limit: Duration) -> Res
     let mut child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(writer).spawn().what(context)?;
     // Ours is still open in the command.
     command.stderr(Stdio::null());
-    let end = Instant::now() + limit;
-    let status = loop {
-        match child.try_wait().what(context)? {
-            Some(status) => break Some(status),
-            None if Instant::now() < end => std::thread::sleep(Duration::from_millis(2)),
-            None => {
-                stop(&mut child).what(context)?;
-                break None;
-            }
-        }
-    };
-    let name = command.get_program().to_string_lossy();
-    let failure = match status {
-        Some(status) if status.success() => return Ok(()),
-        Some(status) => Failure::new(context()).because(format!("{name} ended with {status}")),
-        None => return Err(Failure::new(context()).because(format!("{name} took longer than {limit:?}"))),
-    };
+    let status = wait(&mut child, limit, Duration::from_millis(2), || ()).what(context)?;
+    let Some(why) = complaint(command, status, limit) else { return Ok(()) };
+    let failure = Failure::new(context()).because(why);
     let mut text = Vec::new();
-    let _ = said.by_ref().take(4096).read_to_end(&mut text);
+    // What a stopped one has started may hold the other end for long.
+    if status.is_some() {
+        let _ = said.by_ref().take(4096).read_to_end(&mut text);
+    }
     Err(String::from_utf8_lossy(&text).lines().fold(failure, |f, line| f.because(line.escape_debug())))
 }
 
