@@ -30,16 +30,27 @@ fn leaving_the_vm_is_asked_for() {
 
 #[test]
 fn a_repositorys_root_is_proposed() {
+    let listed = enrolled_below_a_root("zsh", "\n");
+    assert!(listed.contains("/out\n"), "{listed}");
+}
+
+#[test]
+fn a_no_to_the_repositorys_root_enrolls_what_was_typed() {
+    let listed = enrolled_below_a_root("fish", "n\n");
+    assert!(listed.contains("/out/sub\n") && !listed.contains("/out\n"), "{listed}");
+}
+
+/// What is enrolled once a person has typed `enroll` below a repository's root, and then this.
+fn enrolled_below_a_root(shell: &str, answer: &str) -> String {
     let world = World::new();
     std::fs::create_dir_all(world.path("out/.git")).expect("mkdir");
     std::fs::create_dir_all(world.path("out/sub")).expect("mkdir");
-    let mut t = Typist::new(&world, &["zsh"]);
+    let mut t = Typist::new(&world, &[shell]);
     t.keys(&format!("cd \"$O/sub\"; {VMCLAUDE} enroll\n"));
     t.wait("instead? [Y/n] ");
-    t.keys("\n");
+    t.keys(answer);
     t.step("true");
-    let listed = world.run(Command::new(VMCLAUDE).arg("list"));
-    assert!(listed.out.contains("/out\n"), "{}", listed.out);
+    world.run(Command::new(VMCLAUDE).arg("list")).out
 }
 
 #[test]
@@ -215,18 +226,4 @@ fn the_first_enrollment_offers_a_copy_of_the_hosts_settings_and_the_next_does_no
         assert_eq!(whole(&file), before, "the host's own are read only");
         assert!(!enroll_in(&mut t, "b", None).contains("Copy "), "the first only");
     }
-}
-
-#[test]
-fn a_no_to_the_repositorys_root_enrolls_what_was_typed() {
-    let world = World::new();
-    std::fs::create_dir_all(world.path("out/.git")).expect("mkdir");
-    std::fs::create_dir_all(world.path("out/sub")).expect("mkdir");
-    let mut t = Typist::new(&world, &["fish"]);
-    t.keys(&format!("cd \"$O/sub\"; {VMCLAUDE} enroll\n"));
-    t.wait("instead? [Y/n] ");
-    t.keys("n\n");
-    t.step("true");
-    let listed = world.run(Command::new(VMCLAUDE).arg("list")).out;
-    assert!(listed.contains("/out/sub\n") && !listed.contains("/out\n"), "{listed}");
 }
