@@ -82,21 +82,35 @@ pub fn real_path(path: &Path) -> io::Result<PathBuf> {
     Ok(spelled(&real).unwrap_or(real))
 }
 
+/// The longest path that the system writes, its last zero included.
+#[cfg(any(target_os = "macos", test))]
+const LONGEST: usize = 1024;
+
 #[cfg(target_os = "macos")]
 fn spelled(path: &Path) -> Option<PathBuf> {
-    use std::ffi::{CStr, OsStr};
-    use std::os::unix::ffi::OsStrExt;
-    let file = File::open(path).ok()?;
-    let mut buf = [0u8; libc::PATH_MAX as usize];
-    // SAFETY: the descriptor is open, and the buffer is as long as the longest path that the call writes.
-    let rc = unsafe { libc::fcntl(file.as_raw_fd(), libc::F_GETPATH, buf.as_mut_ptr()) };
-    let text = CStr::from_bytes_until_nul(&buf).ok().filter(|_| rc == 0)?;
-    Some(PathBuf::from(OsStr::from_bytes(text.to_bytes())))
+    spelled_by(path, |file, text| {
+        // SAFETY: the descriptor is open, and the buffer is as long as the longest path that the call writes.
+        unsafe { libc::fcntl(file.as_raw_fd(), libc::F_GETPATH, text.as_mut_ptr()) == 0 }
+    })
 }
 
 #[cfg(target_os = "linux")]
 fn spelled(_: &Path) -> Option<PathBuf> {
     None
+}
+
+/// What `ask` calls the directory at `path`, if that is still a path to it: the system answers from what it remembers of
+/// names, and a name that leads elsewhere by now would be another tree's.
+#[cfg(any(target_os = "macos", test))]
+fn spelled_by(path: &Path, ask: impl FnOnce(&File, &mut [u8; LONGEST]) -> bool) -> Option<PathBuf> {
+    use std::os::unix::ffi::OsStrExt;
+    let opened = File::open(path).ok()?;
+    let mut text = [0; LONGEST];
+    let text = ask(&opened, &mut text).then(|| std::ffi::CStr::from_bytes_until_nul(&text).ok())??;
+    let told = PathBuf::from(std::ffi::OsStr::from_bytes(text.to_bytes()));
+    let id = |meta: std::fs::Metadata| (meta.dev(), meta.ino());
+    let same = std::fs::symlink_metadata(&told).ok().map(id) == opened.metadata().ok().map(id);
+    (told.is_absolute() && same).then_some(told)
 }
 
 /// Nanoseconds since 1970, 0 when unknown.
@@ -166,6 +180,50 @@ mod tests {
         if let Ok(real) = real_path(&made.with_file_name("case")) {
             assert_eq!(real, made);
         }
+    }
+
+    /// As F_GETPATH answers.
+    fn says(path: &Path) -> impl FnOnce(&File, &mut [u8; LONGEST]) -> bool {
+        use std::os::unix::ffi::OsStrExt;
+        let bytes = path.as_os_str().as_bytes().to_vec();
+        move |_, text| {
+            text[..bytes.len()].copy_from_slice(&bytes);
+            true
+        }
+    }
+
+    #[test]
+    fn what_the_system_calls_a_directory_counts_if_it_leads_there() {
+        let dir = tempfile::tempdir().unwrap();
+        let top = dir.path().canonicalize().unwrap();
+        let (made, other) = (top.join("CaSe"), top.join("other"));
+        std::fs::create_dir(&made).unwrap();
+        std::fs::create_dir(&other).unwrap();
+        // The other side of a firmlink, and here what comes nearest: another path without a link to the same directory.
+        let side = if cfg!(target_os = "macos") { "/System/Volumes/Data" } else { "/proc/self/root" };
+        let behind = Path::new(side).join(made.strip_prefix("/").unwrap());
+        assert_eq!(spelled_by(&behind, says(&made)), Some(made.clone()));
+        assert_eq!(spelled_by(&made, says(&made)), Some(made.clone()));
+        std::os::unix::fs::symlink(&made, top.join("link")).unwrap();
+        for elsewhere in [&other, &top.join("gone"), &top.join("link"), Path::new("CaSe"), Path::new("")] {
+            assert_eq!(spelled_by(&made, says(elsewhere)), None, "{}", elsewhere.display());
+        }
+        assert_eq!(spelled_by(&made, |_, _| false), None, "it cannot tell");
+        assert_eq!(
+            spelled_by(&made, |_, text| {
+                text.fill(b'/');
+                true
+            }),
+            None,
+            "no end"
+        );
+        // It was moved between the two.
+        let moved = spelled_by(&made, |file, text| {
+            std::fs::rename(&made, top.join("moved")).unwrap();
+            std::fs::rename(&other, &made).unwrap();
+            says(&made)(file, text)
+        });
+        assert_eq!(moved, None, "another directory has its name");
     }
 
     #[test]
