@@ -68,7 +68,7 @@ pub(crate) fn run(state: &State, spec: &Spec, words: &Parsed) -> ExitCode {
         Err(e) => {
             // A try, without force.
             if state.entity(&name).is_some_and(|e| e.state == "stopped") {
-                let _ = fs::remove_dir_all(state.container(&name));
+                let _ = state.remove(&name);
             }
             fail(("internalError", format!("failed to run container: {e}")))
         }
@@ -76,9 +76,8 @@ pub(crate) fn run(state: &State, spec: &Spec, words: &Parsed) -> ExitCode {
 }
 
 fn create(state: &State, made: &run_words::Container, words: &Parsed, image: &serde_json::Value) -> io::Result<()> {
-    let dir = state.container(&made.name);
-    fs::create_dir_all(dir.parent().unwrap_or(Path::new("/")))?;
-    fs::create_dir(&dir)?;
+    // The service makes it whole, whoever is killed meanwhile.
+    let dir = state.aside(&made.name)?;
     let mount = |m: &run_words::Mount| {
         let options: &[&str] = if m.read_only { &["ro"] } else { &[] };
         json!({ "type": { "virtiofs": {} }, "source": m.source, "destination": m.destination, "options": options })
@@ -100,8 +99,10 @@ fn create(state: &State, made: &run_words::Container, words: &Parsed, image: &se
         "autoRemove": words.has("rm"),
         "double": { "sockets": made.sockets.iter().map(|s| s.destination.clone()).collect::<Vec<_>>() },
     });
-    state.set_entity(&made.name, &Entity { state: "stopped".into(), started: None });
-    fs::write(dir.join("config.json"), serde_json::to_vec_pretty(&config)?)
+    let entity = Entity { state: "stopped".into(), started: None };
+    fs::write(dir.join("entity.json"), serde_json::to_vec(&entity)?)?;
+    fs::write(dir.join("config.json"), serde_json::to_vec_pretty(&config)?)?;
+    state.place(&dir, &made.name)
 }
 
 /// Boots, starts, relays, and waits.

@@ -3,7 +3,7 @@
 use crate::state::State;
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io::{self, BufRead, BufReader, Write};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -23,6 +23,32 @@ pub(crate) struct Machine {
     qemu: Child,
     share: Option<Child>,
     pub(crate) wire: Option<UnixStream>,
+    control: UnixStream,
+}
+
+impl Machine {
+    /// The machine's processors and its clock stand still, as while the host sleeps.
+    pub(crate) fn sleep(&mut self) -> io::Result<()> {
+        self.order("stop")
+    }
+
+    /// They go on.
+    pub(crate) fn wake(&mut self) -> io::Result<()> {
+        self.order("cont")
+    }
+
+    fn order(&mut self, word: &str) -> io::Result<()> {
+        for word in ["qmp_capabilities", word] {
+            writeln!(self.control, "{{\"execute\":\"{word}\"}}")?;
+        }
+        let mut answers = BufReader::new(self.control.try_clone()?).lines();
+        let mut answered = 0;
+        while answered < 2 {
+            let line = answers.next().ok_or(io::ErrorKind::UnexpectedEof)??;
+            answered += usize::from(line.contains("\"return\"") || line.contains("\"error\""));
+        }
+        Ok(())
+    }
 }
 
 impl Drop for Machine {
@@ -61,8 +87,13 @@ pub(crate) fn start(state: &State, dir: &Path, memory: u64, shared: &[(String, P
     let life = if server.is_some() { Life::Boot } else { Life::Trial };
     let listener = server.as_ref().map(|_| listen(dir)).transpose()?;
     let (wire, far) = UnixStream::pair()?;
-    let place = Place { dir, far: &far, listener: listener.as_ref() };
-    let qemu = spawn(&qemu::program(&machine, &plan.limits, life, None), &place, Stdio::null())?;
+    let (control, controlled) = UnixStream::pair()?;
+    let place = Place { dir, far: &far, controlled: &controlled, listener: listener.as_ref() };
+    let mut program = qemu::program(&machine, &plan.limits, life, None);
+    let fd = program.inherit_fd(Source::Control);
+    let mode = [format!("socket,id=host,fd={fd}"), "chardev=host,mode=control".to_owned()];
+    program.args.extend(["-chardev", &mode[0], "-mon", &mode[1]].map(Into::into));
+    let qemu = spawn(&program, &place, Stdio::null())?;
     let share = match &server {
         Some(program) => {
             let (read, mut write) = io::pipe()?;
@@ -75,7 +106,7 @@ pub(crate) fn start(state: &State, dir: &Path, memory: u64, shared: &[(String, P
         }
         None => None,
     };
-    Ok(Machine { qemu, share, wire: Some(wire) })
+    Ok(Machine { qemu, share, wire: Some(wire), control })
 }
 
 /// The guest's user sees the files as his own, as each user does on Apple's. (That root sees them as root's is not so here.)
@@ -139,6 +170,7 @@ fn listen(dir: &Path) -> io::Result<UnixListener> {
 struct Place<'a> {
     dir: &'a Path,
     far: &'a UnixStream,
+    controlled: &'a UnixStream,
     listener: Option<&'a UnixListener>,
 }
 
@@ -193,6 +225,7 @@ fn open(source: &Source, place: &Place<'_>) -> io::Result<OwnedFd> {
             file.into()
         }
         Source::ShareListener => place.listener.ok_or(io::ErrorKind::InvalidInput)?.try_clone()?.into(),
-        Source::Control | Source::Volume(_) => return Err(io::ErrorKind::Unsupported.into()),
+        Source::Control => place.controlled.try_clone()?.into(),
+        Source::Volume(_) => return Err(io::ErrorKind::Unsupported.into()),
     })
 }

@@ -76,14 +76,14 @@ fn delete_one(state: &State, name: &str, force: bool) -> Result<(), (&'static st
     let dir = state.container(name);
     let boots = dir.exists() && lock(&dir).is_err();
     match entity.state.as_str() {
-        "stopped" if !boots => fs::remove_dir_all(state.container(name)).map_err(|_| missing()),
+        "stopped" if !boots => state.remove(name).map_err(|_| missing()),
         // Not even by force.
         "stopping" => Err(("invalidState", format!("container {name} is stopping and can not be deleted"))),
         _ if !force => Err(("invalidState", format!("container {name} is running and can not be deleted"))),
         _ => {
             signal(state, name, Signal::SIGUSR1)?;
             wait_gone(state, name);
-            let _ = fs::remove_dir_all(state.container(name));
+            let _ = state.remove(name);
             Ok(())
         }
     }

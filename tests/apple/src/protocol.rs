@@ -13,6 +13,8 @@ pub(crate) enum ToGuest {
     Start,
     /// Send its process this signal.
     Kill(i32),
+    /// It is so many seconds and nanoseconds after 1970.
+    Time(u64, u32),
 }
 
 /// To the host.

@@ -27,6 +27,9 @@ const BOOT: Duration = Duration::from_secs(120);
 /// How long a process has to end after it was asked to stop.
 const STOP: Duration = Duration::from_secs(5);
 
+/// In a container's directory while its machine stands still.
+const ASLEEP: &str = "asleep";
+
 /// How long output may take to be taken after the end.
 const DRAIN: Duration = Duration::from_secs(3);
 
@@ -57,7 +60,7 @@ fn end(state: &State, name: &str) {
         std::thread::sleep(Duration::from_millis(stopping));
     }
     match state.config(name).is_some_and(|c| c["autoRemove"] == true) {
-        true => drop(fs::remove_dir_all(state.container(name))),
+        true => drop(state.remove(name)),
         false => state.set_entity(name, &Entity { state: "stopped".into(), started: None }),
     }
 }
@@ -124,6 +127,11 @@ fn capabilities(add: &[String], drop: &[String]) -> Vec<u32> {
 async fn live(state: &State, name: &str, mut news: File, go: OwnedFd) -> io::Result<()> {
     let mut stop = signal(SignalKind::terminate())?;
     let mut force = signal(SignalKind::user_defined1())?;
+    let mut sleep = signal(SignalKind::user_defined2())?;
+    let mut wake = signal(SignalKind::from_raw(libc::SIGCONT))?;
+    let mut clock = tokio::time::interval(Duration::from_secs(state.double().set_clock));
+    clock.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    clock.reset();
     let made = read(state, name)?;
     let dir = state.container(name);
     let mut machine = machine::start(state, &dir, made.memory, &made.shares)?;
@@ -170,6 +178,16 @@ async fn live(state: &State, name: &str, mut news: File, go: OwnedFd) -> io::Res
             }
             () = until(asked) => break 137,
             _ = force.recv() => break 137,
+            _ = clock.tick() => proto::send(&mut to_guest, &time()).await?,
+            // Whoever plays a host that sleeps says so first, and then stops every process.
+            _ = sleep.recv() => {
+                machine.sleep()?;
+                fs::write(dir.join(ASLEEP), "")?;
+            }
+            _ = wake.recv() => {
+                machine.wake()?;
+                let _ = fs::remove_file(dir.join(ASLEEP));
+            }
         }
     };
     // What the guest had said before is on its way to the client's pipes, unless nobody takes it.
@@ -181,6 +199,12 @@ async fn live(state: &State, name: &str, mut news: File, go: OwnedFd) -> io::Res
     let _ = tokio::time::timeout(DRAIN, drained).await;
     let _ = writeln!(news, "exit {code}");
     Ok(())
+}
+
+/// What time it is, for the guest.
+fn time() -> ToGuest {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    ToGuest::Time(now.as_secs(), now.subsec_nanos())
 }
 
 async fn until(when: Option<tokio::time::Instant>) {

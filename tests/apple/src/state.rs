@@ -38,6 +38,8 @@ pub(crate) struct Double {
     pub(crate) drop_mount: Option<String>,
     /// Whether sockets are relayed.
     pub(crate) relay: bool,
+    /// Every so many seconds the guest's clock is set by the host's.
+    pub(crate) set_clock: u64,
 }
 
 impl Default for Double {
@@ -53,6 +55,7 @@ impl Default for Double {
             stopping: 0,
             drop_mount: None,
             relay: true,
+            set_clock: 30,
         }
     }
 }
@@ -103,6 +106,29 @@ impl State {
         self.root.join("containers").join(name)
     }
 
+    /// A directory beside the containers, for one that is not there yet or no longer.
+    pub(crate) fn aside(&self, name: &str) -> io::Result<PathBuf> {
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |d| d.as_nanos());
+        let dir = self.root.join("aside").join(format!("{name}.{now:x}"));
+        fs::create_dir_all(&dir)?;
+        Ok(dir)
+    }
+
+    /// What was made aside is a container from now on, unless there is one of this name.
+    pub(crate) fn place(&self, dir: &Path, name: &str) -> io::Result<()> {
+        fs::create_dir_all(self.root.join("containers"))?;
+        // An empty directory would be replaced, and no container's is.
+        fs::rename(dir, self.container(name))
+    }
+
+    /// Removes a container at once: nobody sees a part of it.
+    pub(crate) fn remove(&self, name: &str) -> io::Result<()> {
+        let aside = self.aside(name)?;
+        let moved = fs::rename(self.container(name), &aside);
+        fs::remove_dir_all(aside)?;
+        moved
+    }
+
     pub(crate) fn exists(&self, name: &str) -> bool {
         self.container(name).join("config.json").exists()
     }
@@ -120,7 +146,7 @@ impl State {
         let Some(entity) = self.entity(name) else { return };
         if entity.state != "stopped" && lock(&dir).is_ok() {
             match self.config(name).is_some_and(|c| c["autoRemove"] == true) {
-                true => drop(fs::remove_dir_all(&dir)),
+                true => drop(self.remove(name)),
                 false => self.set_entity(name, &Entity { state: "stopped".into(), ..entity }),
             }
         }

@@ -82,7 +82,7 @@ async fn container(wire: &Wire) -> io::Result<()> {
     loop {
         match frames.recv().await {
             Some(ToGuest::Start) => break,
-            Some(_) => {}
+            Some(other) => time(&other)?,
             None => return Ok(()),
         }
     }
@@ -106,6 +106,14 @@ fn frames(mut from: ReadHalf<Stream>) -> mpsc::Receiver<ToGuest> {
         }
     });
     receive
+}
+
+/// Sets the clock, if that is what the frame says.
+fn time(frame: &ToGuest) -> io::Result<()> {
+    use nix::time::{ClockId, clock_settime};
+    let ToGuest::Time(seconds, nanos) = frame else { return Ok(()) };
+    let time = nix::sys::time::TimeSpec::new(*seconds as _, i64::from(*nanos));
+    Ok(clock_settime(ClockId::CLOCK_REALTIME, time)?)
 }
 
 /// Mounts, outermost first, and offers the sockets.
@@ -173,7 +181,7 @@ async fn process(wire: &Wire, boot: &Boot, frames: &mut mpsc::Receiver<ToGuest>)
                 Some(ToGuest::Kill(number)) => {
                     let _ = Signal::try_from(number).map(|signal| kill(pid, signal));
                 }
-                Some(_) => {}
+                Some(other) => time(&other)?,
                 // The helper on the host is gone, and the machine with it.
                 None => return Ok(255),
             },
