@@ -108,7 +108,8 @@ fn killed_at_any_moment_nothing_is_left() {
         live.end();
         let pruned = world.vmclaude(&["prune"]).done();
         assert_eq!(pruned.code(), Some(0), "moment {n} at {part:?}: {pruned:?}");
-        until("no container is left", || apple::containers(&world).is_empty().then_some(()));
+        let what = format!("no container is left after moment {n}, {part:?} of {whole:?}");
+        until(&what, || apple::containers(&world).is_empty().then_some(()));
         world.assert_clean();
     }
     println!("killed at {moments} moments of a run of {whole:?}; no container was left");

@@ -6,6 +6,7 @@ mod images;
 mod install;
 mod kills;
 mod services;
+mod sleep;
 #[path = "../support/mod.rs"]
 mod support;
 

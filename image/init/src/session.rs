@@ -241,9 +241,14 @@ fn obey(
             }
             Ok(())
         }
-        // A container's clock and disk are the system's.
-        Some(ToGuest::Clock(..) | ToGuest::DiskFull(_)) if place == Place::Container => Ok(()),
-        Some(ToGuest::Clock(seconds, nanos)) => setup::set_clock(seconds, nanos),
+        Some(ToGuest::Clock(seconds, nanos)) => {
+            if let Err(e) = setup::set_clock(seconds, nanos) {
+                sys::log(&format!("the clock: {e}"));
+            }
+            Ok(())
+        }
+        // A container's disk is the system's.
+        Some(ToGuest::DiskFull(_)) if place == Place::Container => Ok(()),
         Some(ToGuest::DiskFull(full)) => {
             if let Err(e) = setup::hold_disk(full) {
                 sys::log(&format!("the disk: {e}"));

@@ -52,8 +52,13 @@ pub(crate) fn apply(place: Place, start: &Start) -> io::Result<()> {
             reseed(&start.seed)?;
             set_clock(start.now.0, start.now.1)?;
         }
-        // The system sets its clock and seeds it; more does no harm, and is not counted.
-        Place::Container => std::fs::write("/dev/urandom", &start.seed)?,
+        // The system seeds it; more does no harm, and is not counted. It sets the clock too, now and then.
+        Place::Container => {
+            std::fs::write("/dev/urandom", &start.seed)?;
+            if let Err(e) = set_clock(start.now.0, start.now.1) {
+                crate::sys::log(&format!("the clock: {e}"));
+            }
+        }
     }
     if start.user != USUAL {
         add_user(start.user)?;

@@ -30,8 +30,9 @@ pub const STATE_LABEL: &str = "vmclaude.state";
 
 /// What a guest's root can do without: it makes no devices, sends no raw packets and changes no root.
 const DROPPED: [&str; 3] = ["MKNOD", "NET_RAW", "SYS_CHROOT"];
-/// What the supervisor needs to catch the guest's connections. Without, the proxies are the guest's only way out.
-const ADDED: [&str; 2] = ["NET_ADMIN", "BPF"];
+/// What the supervisor needs to catch the guest's connections; without, the proxies are the guest's only way out. And to set
+/// the clock as soon as the host wakes up: the system does so every 30 seconds.
+const ADDED: [&str; 3] = ["NET_ADMIN", "BPF", "SYS_TIME"];
 
 /// Everything about this host that the command line depends on.
 #[derive(Debug, Clone, PartialEq, Eq)]
