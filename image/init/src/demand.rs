@@ -36,12 +36,12 @@ pub(crate) fn is_there(group: Pid, terminal: &OwnedFd) -> bool {
 }
 
 /// Without the right to trace others, which a container's root has not, the kernel tells this to its owner only. Who may not even
-/// then be looked at is taken for a reader.
+/// then be looked at is taken for a reader, unless it is about to end: nobody but a tracer may look at that one.
 fn waits(pid: u32, thread: &Path, terminal: &Path) -> bool {
     let look = || looked_at(pid, thread, terminal);
     let denied = |e: &io::Error| e.kind() == io::ErrorKind::PermissionDenied;
     match look() {
-        Err(e) if denied(&e) => as_owner(pid, look).unwrap_or_else(|e| denied(&e)),
+        Err(e) if denied(&e) => as_owner(pid, look).unwrap_or_else(|e| denied(&e) && !is_ending(pid)),
         seen => seen.unwrap_or(false),
     }
 }
@@ -91,9 +91,20 @@ fn is_terminal(fd: &Path, terminal: &Path) -> io::Result<bool> {
 }
 
 fn group_of(pid: u32) -> Option<i32> {
+    stat(pid, 3)
+}
+
+/// Whether the process has begun to end, or is gone.
+fn is_ending(pid: u32) -> bool {
+    /// Of linux/sched.h.
+    const PF_EXITING: u32 = 0x4;
+    stat(pid, 7).is_none_or(|flags: u32| flags & PF_EXITING != 0)
+}
+
+/// A word of `/proc/PID/stat`, counted from the end of the name, which may hold anything: 1 state, 2 parent, 3 group, 7 flags.
+fn stat<T: std::str::FromStr>(pid: u32, word: usize) -> Option<T> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // Behind the name, which may hold anything: state, parent, group.
-    stat[stat.rfind(')')?..].split(' ').nth(3)?.parse().ok()
+    stat[stat.rfind(')')?..].split(' ').nth(word)?.parse().ok()
 }
 
 fn threads(pid: u32) -> impl Iterator<Item = PathBuf> + use<> {
@@ -121,5 +132,19 @@ mod tests {
         assert_eq!(call(libc::SYS_wait4), Wait::No);
         assert_eq!(call(libc::SYS_clock_nanosleep), Wait::No);
         assert_eq!((wait("running\n"), wait("-1 0x7ffd 0x7f00\n"), wait("")), (Wait::No, Wait::No, Wait::No));
+    }
+    #[test]
+    fn who_has_ended_is_seen_to_and_nobody_else() {
+        assert!(!is_ending(std::process::id()));
+        let mut child = std::process::Command::new("/bin/true").spawn().expect("true");
+        let end = std::time::Instant::now() + std::time::Duration::from_secs(60);
+        // It is a zombie until it is waited for.
+        while !is_ending(child.id()) {
+            assert!(std::time::Instant::now() < end, "it does not end");
+            std::thread::yield_now();
+        }
+        assert_eq!(stat(child.id(), 2), Some(std::process::id()));
+        let _ = child.wait();
+        assert!(is_ending(child.id()));
     }
 }
