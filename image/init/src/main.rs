@@ -6,6 +6,7 @@
 //! The wire is the sign of life: when it ends, for whatever reason, everything here is killed and the VM is off.
 
 mod boot;
+mod carry;
 mod command;
 mod container;
 mod demand;

@@ -2,10 +2,9 @@
 
 use crate::command::{self, NotStarted, Running};
 use crate::doors;
-use crate::relay::{Async, Counted, Noticed, pump};
 use crate::sys::{self, Change};
 use crate::{Place, Prepared};
-use crate::{keys, local, memory, ports, power, setup, signals};
+use crate::{carry, keys, local, memory, ports, power, setup, signals};
 use nix::sys::signal::Signal;
 use std::collections::HashMap;
 use std::io;
@@ -16,7 +15,6 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadHalf, WriteHalf, split};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Notify, mpsc};
-use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 use vmclaude_init::wire::mux::{Side, Stream, Wire, answer};
 use vmclaude_init::wire::proto::{self, Ended, MAX_TO_GUEST, Open, Start, ToGuest, ToHost};
@@ -112,7 +110,7 @@ async fn run(
     };
     let spoke = Arc::new(Notify::new());
     let mut watch = keys::Watch::new();
-    let mut outputs = relay(&mut running, streams, &spoke, &watch)?;
+    let mut outputs = carry::start(&mut running, streams, &spoke, &watch)?;
     proto::send(to_host, &ToHost::Started).await?;
     let ended = loop {
         if let Some(terminal) = &running.terminal {
@@ -158,48 +156,6 @@ async fn streams(wire: &Wire, start: &Start) -> io::Result<HashMap<&'static str,
         streams.insert(name, stream);
     }
     Ok(streams)
-}
-
-/// Starts the copying; the set holds what must be finished before the exit is told.
-fn relay(
-    running: &mut Running,
-    mut streams: HashMap<&'static str, Stream>,
-    spoke: &Arc<Notify>,
-    watch: &keys::Watch,
-) -> io::Result<JoinSet<io::Result<()>>> {
-    let mut outputs = JoinSet::new();
-    if let (Some(terminal), Some(stream)) = (running.terminal.as_ref(), streams.remove("terminal")) {
-        let (from_host, to_host) = split(stream);
-        outputs.spawn(pump(Noticed(Async::new(terminal.try_clone()?)?, spoke.clone(), watch.shown.clone()), to_host));
-        let keys = Counted(Async::new(terminal.try_clone()?)?, watch.typed.clone());
-        tokio::spawn(async move { type_in(from_host, keys).await });
-    }
-    let [stdin, stdout, stderr] = std::mem::take(&mut running.pipes);
-    if let (Some(pipe), Some(stream)) = (stdin, streams.remove("stdin")) {
-        tokio::spawn(pump(stream, Async::new(pipe)?));
-    }
-    for (pipe, name) in [(stdout, "stdout"), (stderr, "stderr")] {
-        if let (Some(pipe), Some(stream)) = (pipe, streams.remove(name)) {
-            outputs.spawn(output(Async::new(pipe)?, stream));
-        }
-    }
-    Ok(outputs)
-}
-
-/// Keys go in; that the host has no more of them is no end of the terminal.
-async fn type_in(from: impl AsyncRead + Unpin, mut terminal: Counted) -> io::Result<()> {
-    pump(from, &mut terminal).await?;
-    std::future::pending().await
-}
-
-/// Output goes out. A reader that went away on the host closes the pipe here, and the command gets its SIGPIPE.
-async fn output(pipe: Async, stream: Stream) -> io::Result<()> {
-    let (mut from_host, to_host) = split(stream);
-    let mut nothing = [0];
-    tokio::select! {
-        done = pump(pipe, to_host) => done,
-        _ = tokio::io::AsyncReadExt::read(&mut from_host, &mut nothing) => Ok(()),
-    }
 }
 
 /// Reaps whoever died; `Some` when it was the command.
