@@ -46,7 +46,7 @@ pub(super) async fn run(
     let agent = plan.setup.agent.clone().map(|socket| net::Agent { socket, uses });
     let policy = policy.with(plan.setup.api.clone(), agent);
     tokio::spawn(serve_guest(wire.clone(), Arc::new(policy)));
-    let (mut talk, mut keys) = Talk::new(wire.clone(), to_guest, host, plan.clipboard);
+    let (mut talk, mut news) = Talk::new(wire.clone(), to_guest, host, plan.clipboard);
     let start = start_message(host, plan, &talk)?;
     talk.send(&ToGuest::Start(Box::new(start))).await?;
     profile::mark("the guest knows what to run");
@@ -99,7 +99,7 @@ pub(super) async fn run(
                 return Err(lost(format!("it did not start the command within {} s", START_LIMIT.as_secs())));
             }
             Some(use_of_the_agent) = used.recv() => house.journal(&use_of_the_agent),
-            Some(behind) = keys.recv() => talk.keys_wait(behind).await?,
+            Some(news) = news.recv() => talk.learn(news).await?,
             frame = house.next() => talk.send(&frame).await?,
             signal = talk.hung_up() => return Ok(Exit::Signal(signal as i32)),
             Some(event) = events.recv() => {

@@ -26,6 +26,15 @@ pub(crate) enum Want {
     All,
 }
 
+/// What is told of the terminal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum News {
+    /// Keys wait, behind so many bytes that were read.
+    Wait(u64),
+    /// Its other end is gone.
+    Gone,
+}
+
 /// What the thread says.
 enum Said {
     Keys(Vec<u8>),
@@ -40,18 +49,18 @@ pub(crate) struct Reader {
 }
 
 impl Reader {
-    /// Starts reading `terminal` for `to`. That keys wait is said to `waiting`: behind how many.
+    /// Starts reading `terminal` for `to`. That keys wait is told to `news`.
     pub(crate) fn start(
         terminal: File,
         to: impl AsyncWrite + Unpin + Send + 'static,
-        waiting: mpsc::UnboundedSender<u64>,
+        news: mpsc::UnboundedSender<News>,
     ) -> io::Result<Reader> {
         let (woken, wake) = io::pipe()?;
         let want = Arc::new(Mutex::new(Want::Nothing));
         let (say, said) = mpsc::channel(1);
         let thread = Thread { terminal, woken, want: Arc::clone(&want), say, read: 0 };
         std::thread::spawn(move || thread.run());
-        tokio::spawn(send(said, to, waiting));
+        tokio::spawn(send(said, to, news));
         Ok(Reader { want, wake })
     }
 
@@ -62,11 +71,32 @@ impl Reader {
     }
 }
 
-async fn send(mut said: mpsc::Receiver<Said>, mut to: impl AsyncWrite + Unpin, waiting: mpsc::UnboundedSender<u64>) {
+/// Tells once when the terminal's other end is gone. The kernel says so to the leader of the session only, which need not tell
+/// anybody. The thread ends with the process.
+pub(crate) fn watch(terminal: File, news: mpsc::UnboundedSender<News>) {
+    std::thread::spawn(move || {
+        let hung_up = PollFlags::POLLHUP | PollFlags::POLLERR;
+        loop {
+            let mut fds = [PollFd::new(terminal.as_fd(), PollFlags::empty())];
+            match poll(&mut fds, PollTimeout::NONE).map(|_| fds[0].revents().unwrap_or(PollFlags::empty())) {
+                Ok(seen) if seen.intersects(hung_up) => {
+                    let _ = news.send(News::Gone);
+                    return;
+                }
+                // A system that cannot say this of a terminal.
+                Ok(_) => return,
+                Err(nix::errno::Errno::EINTR) => {}
+                Err(_) => return,
+            }
+        }
+    });
+}
+
+async fn send(mut said: mpsc::Receiver<Said>, mut to: impl AsyncWrite + Unpin, news: mpsc::UnboundedSender<News>) {
     while let Some(what) = said.recv().await {
         let done = match what {
             Said::Keys(keys) => to.write_all(&keys).await.is_ok(),
-            Said::Some(behind) => waiting.send(behind).is_ok(),
+            Said::Some(behind) => news.send(News::Wait(behind)).is_ok(),
         };
         if !done {
             return;

@@ -3,7 +3,7 @@
 mod terminal;
 
 use super::converse::lost;
-use super::keys::{Reader, Want};
+use super::keys::{self, News, Reader, Want};
 use super::signals::{self, Event};
 use super::{relay, stdio, tty};
 use crate::error::{Context, Result};
@@ -45,7 +45,9 @@ pub(super) struct Talk {
     reader: Option<Reader>,
     /// Which keys the guest wants.
     wanted: proto::Keys,
-    waiting: mpsc::UnboundedSender<u64>,
+    news: mpsc::UnboundedSender<News>,
+    /// Whether the guest was told that our terminal is gone.
+    hung_up: bool,
     outputs: JoinSet<std::io::Result<()>>,
     /// Lets the terminal's output flow when it is dropped: once our terminal is as the guest's is.
     hold: Option<oneshot::Sender<()>>,
@@ -56,16 +58,19 @@ pub(super) struct Talk {
 }
 
 impl Talk {
-    /// A conversation whose control stream is open. What comes out of the queue is for [`Talk::keys_wait`].
+    /// A conversation whose control stream is open. What comes out of the queue is for [`Talk::learn`].
     pub(super) fn new(
         wire: Wire,
         to_guest: WriteHalf<Stream>,
         host: &Host,
         clipboard: Clipboard,
-    ) -> (Talk, mpsc::UnboundedReceiver<u64>) {
+    ) -> (Talk, mpsc::UnboundedReceiver<News>) {
         let terminal = tty::controlling();
         let facts = stdio::facts(host.tty, host.closed, terminal.as_ref());
-        let (waiting, wait) = mpsc::unbounded_channel();
+        let (news, queue) = mpsc::unbounded_channel();
+        if let Some(terminal) = terminal.as_ref().and_then(|t| t.try_clone().ok()) {
+            keys::watch(terminal, news.clone());
+        }
         let talk = Talk {
             wire,
             to_guest,
@@ -79,13 +84,14 @@ impl Talk {
             keys: None,
             reader: None,
             wanted: proto::Keys::Held,
-            waiting,
+            news,
+            hung_up: false,
             outputs: JoinSet::new(),
             hold: None,
             started: false,
             deadline: None,
         };
-        (talk, wait)
+        (talk, queue)
     }
 
     /// What stdin, stdout and stderr are in the guest.
@@ -201,10 +207,12 @@ impl Talk {
                 Ok(Some(Exit::Signal(signal as i32)))
             }
             Event::Pass(signal, from_terminal) => {
-                if signal == Signal::SIGHUP && self.terminal.as_ref().is_some_and(tty::is_gone) {
+                let gone = signal == Signal::SIGHUP && self.terminal.as_ref().is_some_and(tty::is_gone);
+                if gone {
                     self.deadline.get_or_insert((Instant::now() + FAREWELL, signal));
+                    self.hang_up().await?;
                 }
-                let reach = self.reach(signal, from_terminal);
+                let reach = if gone { Reach::Group } else { self.reach(signal, from_terminal) };
                 self.send(&ToGuest::Signal(signals::named(signal), reach)).await.map(|()| None)
             }
             Event::Stop => self.stop().await.map(|()| None),
@@ -247,7 +255,6 @@ impl Talk {
     /// unechoed is pressed again in the guest's.
     fn reach(&self, signal: Signal, from_terminal: bool) -> Reach {
         match (signal, from_terminal) {
-            (Signal::SIGHUP, _) => Reach::Group,
             (_, true) if self.raw.is_some() => Reach::Key,
             (_, true) => Reach::Group,
             (_, false) => Reach::Process,

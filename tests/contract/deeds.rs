@@ -39,6 +39,8 @@ pub(crate) enum Deed {
     StopsAndGoesOn,
     /// It waits, and the window is closed.
     Closed,
+    /// The window is closed, and whoever leads the session keeps it from the program, which finds out.
+    HungUp,
     /// It reads lines from the terminal.
     TypesLines,
     /// Keys are pressed that it does not read.
@@ -84,6 +86,11 @@ impl Deed {
             Deed::Key(key, true) => caught(if *key == '\x03' { "INT" } else { "QUIT" }),
             Deed::Key(_, false) => "exec sh -c ': >ready; exec cat </dev/tty'".into(),
             Deed::StopsAndGoesOn => ": >ready; read x </dev/tty; echo \"got <$x>\"; exit 8".into(),
+            Deed::HungUp => r#"exec 2>/dev/null 3>seen; trap "echo HUP >&3" HUP; : >ready
+                read x </dev/tty; echo "read $?" >&3; echo x; echo "write $?" >&3; stty size <&1; echo "size $?" >&3
+                (: >/dev/tty); echo "open $?" >&3; [ -t 1 ]; echo "terminal $?" >&3; cut -d" " -f7 /proc/$$/stat >&3
+                head -c 1 <&1; echo "again $?" >&3; mv seen files; exit 5"#
+                .into(),
             Deed::TypesLines => ": >ready; for i in 1 2 3; do read x </dev/tty; echo \"got <$x>\"; done; exit 2".into(),
             Deed::TypedAhead => {
                 "read x </dev/tty; echo \"got <$x>\"; : >ready; until [ -e go ]; do sleep 0.05; done".into()

@@ -60,6 +60,7 @@ fn everything() -> Vec<Deed> {
         Deed::LongArgument,
         Deed::StopsAndGoesOn,
         Deed::Closed,
+        Deed::HungUp,
         Deed::TypesLines,
         Deed::TypedAhead,
         Deed::Killed,
@@ -88,7 +89,7 @@ fn covers(setting: Setting, deed: &Deed) -> bool {
         (Setting::Terminal, _) => true,
         (_, Deed::Descriptors | Deed::ReadsAll | Deed::Key(_, false) | Deed::TypesLines | Deed::Paged) => true,
         (Setting::Ssh, Deed::Closed) => true,
-        (Setting::Mixed, Deed::TypedAhead | Deed::StopsAndGoesOn) => true,
+        (Setting::Mixed, Deed::TypedAhead | Deed::StopsAndGoesOn | Deed::HungUp) => true,
         _ => false,
     }
 }
@@ -103,7 +104,7 @@ fn differs(setting: Setting, deed: &Deed) -> bool {
         (Setting::Pipes, Deed::Hundred | Deed::SlowReader | Deed::Lines | Deed::LongArgument) => false,
         (Setting::Pipes, _) => true,
         (Setting::Terminal, Deed::Key(key, caught)) => *key == '\x03' && !caught,
-        (Setting::Terminal, Deed::StopsAndGoesOn | Deed::Closed | Deed::Killed | Deed::Resized) => true,
+        (Setting::Terminal, Deed::StopsAndGoesOn | Deed::Closed | Deed::HungUp | Deed::Killed | Deed::Resized) => true,
         (Setting::Mixed, Deed::TypedAhead) => true,
         (Setting::XargsTyped, Deed::Exits(_)) => true,
         (Setting::MakeTyped | Setting::Pipeline, Deed::Key(_, caught)) => !caught,

@@ -117,7 +117,7 @@ impl Setting {
                 !self.has_terminal() && self != Setting::Closed
             }
             Deed::Key(..) | Deed::TypesLines => self.has_terminal() && self != Setting::Background,
-            Deed::StopsAndGoesOn | Deed::TypedAhead | Deed::Killed | Deed::Pasted | Deed::Asks => shell,
+            Deed::StopsAndGoesOn | Deed::TypedAhead | Deed::HungUp | Deed::Killed | Deed::Pasted | Deed::Asks => shell,
             Deed::Resized => shell || self == Setting::Script,
             // `script` outlives its terminal, whatever runs in it.
             Deed::Closed => shell || self == Setting::Ssh,

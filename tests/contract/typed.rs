@@ -24,12 +24,15 @@ pub(crate) fn see(world: &World, engine: Engine, setting: Setting, deed: &Deed) 
     let server = (setting == Setting::Ssh).then(|| Server::new(world));
     let mut typist = Typist::new(world);
     let before = typist.settings();
+    if *deed == Deed::HungUp {
+        typist.step("trap : HUP");
+    }
     let line = line(world, setting, server.as_ref());
     typist.keys(&format!("{line}\n"));
     typist.wait("\r\n");
     let mut seen = Seen::default();
     let screen = act(world, engine, setting, deed, &mut typist);
-    if *deed == Deed::Closed {
+    if [Deed::Closed, Deed::HungUp].contains(deed) {
         return seen;
     }
     // What dash says of a job holds its number.
@@ -146,6 +149,12 @@ fn act(world: &World, engine: Engine, setting: Setting, deed: &Deed, typist: &mu
             let pid = settle(world, engine);
             typist.close();
             until("the program is gone", || state(pid).is_none().then_some(()));
+            until("nothing of it runs", || leaks::processes(world).is_empty().then_some(()));
+        }
+        Deed::HungUp => {
+            settle(world, engine);
+            typist.close();
+            until("the program has found out", || world.path("p/files").exists().then_some(()));
             until("nothing of it runs", || leaks::processes(world).is_empty().then_some(()));
         }
         Deed::Killed => {

@@ -8,22 +8,31 @@ use std::io;
 use std::sync::Arc;
 use tokio::io::{AsyncRead, AsyncReadExt, split};
 use tokio::sync::Notify;
-use tokio::task::JoinSet;
+use tokio::task::{AbortHandle, JoinSet};
 use vmclaude_init::wire::mux::Stream;
 
-/// Starts the copying; the set holds what must be finished before the exit is told.
+/// What copies.
+pub(crate) struct Relays {
+    /// What must be finished before the exit is told.
+    pub(crate) outputs: JoinSet<io::Result<()>>,
+    /// What has the terminal open.
+    pub(crate) terminal: Vec<AbortHandle>,
+}
+
+/// Starts the copying.
 pub(crate) fn start(
     running: &mut Running,
     mut streams: HashMap<&'static str, Stream>,
     spoke: &Arc<Notify>,
     watch: &Watch,
-) -> io::Result<JoinSet<io::Result<()>>> {
-    let mut outputs = JoinSet::new();
+) -> io::Result<Relays> {
+    let (mut outputs, mut terminals) = (JoinSet::new(), Vec::new());
     if let (Some(terminal), Some(stream)) = (running.terminal.as_ref(), streams.remove("terminal")) {
         let (from_host, to_host) = split(stream);
-        outputs.spawn(pump(Noticed(Async::new(terminal.try_clone()?)?, spoke.clone(), watch.shown.clone()), to_host));
+        let screen = Noticed(Async::new(terminal.try_clone()?)?, spoke.clone(), watch.shown.clone());
+        terminals.push(outputs.spawn(pump(screen, to_host)));
         let keys = Counted(Async::new(terminal.try_clone()?)?, watch.typed.clone());
-        tokio::spawn(async move { type_in(from_host, keys).await });
+        terminals.push(tokio::spawn(type_in(from_host, keys)).abort_handle());
     }
     let [stdin, stdout, stderr] = std::mem::take(&mut running.pipes);
     if let (Some(pipe), Some(stream)) = (stdin, streams.remove("stdin")) {
@@ -34,7 +43,7 @@ pub(crate) fn start(
             outputs.spawn(output(Async::new(pipe)?, stream));
         }
     }
-    Ok(outputs)
+    Ok(Relays { outputs, terminal: terminals })
 }
 
 /// Keys go in; that the host has no more of them is no end of the terminal.

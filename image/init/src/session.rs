@@ -1,11 +1,12 @@
 //! One command over the wire, from the hello to the acknowledged exit.
 
+use crate::carry::Relays;
 use crate::command::{self, NotStarted, Running};
 use crate::doors;
 use crate::sys::{self, Change};
 use crate::{Place, Prepared};
 use crate::{carry, keys, local, memory, ports, power, setup, signals};
-use nix::sys::signal::Signal;
+use nix::sys::signal::{SigHandler, Signal};
 use std::collections::HashMap;
 use std::io;
 use std::str::FromStr;
@@ -15,6 +16,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadHalf, WriteHalf, split};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Notify, mpsc};
+use tokio::task::AbortHandle;
 use tokio::time::{Instant, sleep_until};
 use vmclaude_init::wire::mux::{Side, Stream, Wire, answer};
 use vmclaude_init::wire::proto::{self, Ended, MAX_TO_GUEST, Open, Start, ToGuest, ToHost};
@@ -110,7 +112,7 @@ async fn run(
     };
     let spoke = Arc::new(Notify::new());
     let mut watch = keys::Watch::new();
-    let mut outputs = carry::start(&mut running, streams, &spoke, &watch)?;
+    let mut relays = carry::start(&mut running, streams, &spoke, &watch)?;
     proto::send(to_host, &ToHost::Started).await?;
     let ended = loop {
         if let Some(terminal) = &running.terminal {
@@ -126,7 +128,10 @@ async fn run(
                     break ended;
                 }
             }
-            frame = frames.recv() => obey(place, frame, &running, wire, &mut watch)?,
+            frame = frames.recv() => match frame {
+                Some(ToGuest::HungUp) => hang_up(&mut running, &relays),
+                frame => obey(place, frame, &running, wire, &mut watch)?,
+            },
         }
     };
     let killed = sys::oom_kills();
@@ -135,7 +140,7 @@ async fn run(
     }
     power::end_everybody();
     drop(running.held.take());
-    while outputs.join_next().await.is_some() {}
+    while relays.outputs.join_next().await.is_some() {}
     Ok(ended)
 }
 
@@ -175,6 +180,15 @@ async fn reap(running: &Running, to_host: &mut WriteHalf<Stream>, watch: &keys::
         }
     }
     Ok(ended)
+}
+
+/// Closes our ends of the terminal, all of them: to the kernel this is what it is when a window is closed. Its signal is for us,
+/// who lead the session: the host sends those that are for the command.
+fn hang_up(running: &mut Running, relays: &Relays) {
+    // SAFETY: a signal that is ignored runs no code.
+    let _ = unsafe { nix::sys::signal::signal(Signal::SIGHUP, SigHandler::SigIgn) };
+    running.terminal = None;
+    relays.terminal.iter().for_each(AbortHandle::abort);
 }
 
 fn obey(
@@ -219,7 +233,7 @@ fn obey(
             watch.keys_wait(behind);
             Ok(())
         }
-        Some(ToGuest::Start(_) | ToGuest::ExitAck) => Err(unexpected("a frame out of turn")),
+        Some(ToGuest::Start(_) | ToGuest::HungUp | ToGuest::ExitAck) => Err(unexpected("a frame out of turn")),
         None => Err(io::ErrorKind::UnexpectedEof.into()),
     }
 }

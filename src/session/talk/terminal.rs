@@ -2,7 +2,7 @@
 
 use super::Talk;
 use crate::error::{Context, Result};
-use crate::session::keys::{Reader, Want};
+use crate::session::keys::{News, Reader, Want};
 use crate::session::tty;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -23,7 +23,7 @@ impl Talk {
         if let Some(to) = self.keys.take() {
             let what = || "cannot read the terminal";
             let from = terminal.try_clone().what(what)?;
-            self.reader = Some(Reader::start(from, to, self.waiting.clone()).what(what)?);
+            self.reader = Some(Reader::start(from, to, self.news.clone()).what(what)?);
         }
         // Whoever waited for a line may not do so any more.
         self.want(if self.wanted == proto::Keys::All { Want::All } else { Want::Word });
@@ -47,9 +47,21 @@ impl Talk {
         self.raw.iter().for_each(|raw| raw.follow(self.signal_keys, lines));
     }
 
-    /// Asks the guest who wants the keys that wait in our terminal, behind so many others.
-    pub(in crate::session) async fn keys_wait(&mut self, behind: u64) -> Result<()> {
-        self.send(&ToGuest::KeysWait(behind)).await
+    /// Hears news of our terminal: keys wait, and the guest knows who wants them; or it is gone.
+    pub(in crate::session) async fn learn(&mut self, news: News) -> Result<()> {
+        match news {
+            News::Wait(behind) => self.send(&ToGuest::KeysWait(behind)).await,
+            News::Gone => self.hang_up().await,
+        }
+    }
+
+    /// Our terminal is gone, and so is the guest's: whoever reads or writes it is told what they would be told here. That is all,
+    /// where whoever leads our session keeps the news from us: a program that needs no terminal goes on.
+    pub(super) async fn hang_up(&mut self) -> Result<()> {
+        match std::mem::replace(&mut self.hung_up, true) {
+            true => Ok(()),
+            false => self.send(&ToGuest::HungUp).await,
+        }
     }
 
     /// Waits until so much of the guest's terminal is on ours, but not for a terminal that stands still.

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
 
 /// The version of everything in this module and in [`super::mux`]. Any change to either raises it.
-pub const VERSION: u16 = 5;
+pub const VERSION: u16 = 6;
 
 /// The largest frame that the host accepts from the guest, in bytes.
 pub const MAX_TO_HOST: usize = 64 << 10;
@@ -94,6 +94,8 @@ pub enum ToGuest {
     UseMemory,
     /// Keys wait in the host's terminal behind so many bytes of keys that were sent: who wants them?
     KeysWait(u64),
+    /// The host's terminal is gone, and so shall the guest's be.
+    HungUp,
 }
 
 /// Whom a signal reaches.
