@@ -72,6 +72,8 @@ pub struct Setup {
     pub system: Vec<(PathBuf, Vec<u8>)>,
     /// Files of the user's that are made where nothing is: (where, what).
     pub seeds: Vec<(PathBuf, Vec<u8>)>,
+    /// A key that Claude Code need not ask about: its file, and the end of the key.
+    pub approve: Option<(PathBuf, String)>,
     /// Directories of the user's that vanish with the machine.
     pub own: Vec<PathBuf>,
     /// The API to which this host adds the key, on a port of the guest's; `None`: the guest has the key, or there is none.

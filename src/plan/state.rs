@@ -96,26 +96,22 @@ pub fn links() -> Vec<(PathBuf, PathBuf)> {
     COMMON.iter().map(|name| (Path::new(CONFIG).join(name), Path::new(SHARED).join(name))).collect()
 }
 
-/// What is set up in the guest; `answered` is the key that was approved, if one was.
-pub fn setup(system: Vec<(PathBuf, Vec<u8>)>, answered: Option<&str>) -> Setup {
+/// What is set up in the guest; about `key`, if there is one, nobody need be asked.
+pub fn setup(system: Vec<(PathBuf, Vec<u8>)>, key: Option<&str>) -> Setup {
+    let file = Path::new(CONFIG).join(".claude.json");
     Setup {
         system,
-        seeds: vec![(Path::new(CONFIG).join(".claude.json"), first_config(answered).into_bytes())],
+        approve: key.and_then(tail).map(|end| (file.clone(), end.to_owned())),
+        seeds: vec![(file, first_config().into_bytes())],
         api: None,
         agent: None,
         own: OWN.iter().map(|name| Path::new(CONFIG).join(name)).collect(),
     }
 }
 
-/// Claude Code's own file as a first start would leave it: no theme to pick, and no question about a key that was
-/// exported for it. It keeps the last characters of a key, as Claude Code does itself when it was asked.
-fn first_config(key: Option<&str>) -> String {
-    let approved: Vec<&str> = key.and_then(tail).into_iter().collect();
-    serde_json::json!({
-        "hasCompletedOnboarding": true,
-        "customApiKeyResponses": { "approved": approved, "rejected": [] },
-    })
-    .to_string()
+/// Claude Code's own file as a first start would leave it: no theme to pick.
+fn first_config() -> String {
+    serde_json::json!({ "hasCompletedOnboarding": true }).to_string()
 }
 
 /// The part of a key by which Claude Code remembers the answer to its question.
@@ -147,11 +143,12 @@ mod tests {
     }
 
     #[test]
-    fn the_first_configuration_approves_the_key_that_was_answered_for() {
+    fn only_the_end_of_a_key_goes_into_a_file() {
         let key = "sk-ant-0123456789abcdefghijklmnopqrst";
         assert_eq!(tail(key), Some("abcdefghijklmnopqrst").filter(|t| key.ends_with(t)));
-        let json: serde_json::Value = serde_json::from_str(&first_config(Some(key))).expect("json");
-        assert_eq!(json["customApiKeyResponses"]["approved"][0], "abcdefghijklmnopqrst");
-        assert!(!first_config(None).contains("abcdef") && tail(" ").is_none() && tail("k") == Some("k"));
+        let setup = setup(Vec::new(), Some(key));
+        assert_eq!(setup.approve.map(|(_, end)| end).as_deref(), Some("abcdefghijklmnopqrst"));
+        assert!(!String::from_utf8_lossy(&setup.seeds[0].1).contains("abcdef"));
+        assert!(tail(" ").is_none() && tail("k") == Some("k"));
     }
 }

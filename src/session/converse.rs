@@ -214,6 +214,7 @@ fn start_message(host: &Host, plan: &Plan, talk: &Talk) -> Result<Start> {
         links: plan.links.iter().map(|(a, b)| (bytes(a.as_os_str()), bytes(b.as_os_str()))).collect(),
         system: files(&plan.setup.system),
         seeds: files(&plan.setup.seeds),
+        approve: plan.setup.approve.as_ref().map(|(file, end)| (bytes(file.as_os_str()), end.clone())),
         own: plan.setup.own.iter().map(|dir| bytes(dir.as_os_str())).collect(),
         agent: plan.setup.agent.is_some().then(|| plan::state::AGENT.as_bytes().to_vec()),
         api: plan.setup.api.is_some().then_some(plan::auth::PORT),

@@ -75,14 +75,13 @@ pub fn prepare(host: &Host, place: &Place) -> Result<Option<PathBuf>> {
     Ok(moved)
 }
 
-/// The key that a new project's Claude Code need not ask about. Nobody exports one and wants to be asked whether it is
-/// meant, with a "no" as the first answer; but where there is a login, or where the host's Claude Code was told "no", the
-/// question is a real one.
+/// The key that Claude Code need not ask about. Nobody exports one and wants to be asked whether it is meant, with a "no" as
+/// the first answer; but where there is a login, or where the host's Claude Code was told "no", the question is a real one.
+/// What the project's own Claude Code was told, the guest sees: that file is its own.
 pub fn approved_key(host: &Host, place: &Place) -> Option<String> {
     let exists = |path: PathBuf| std::fs::symlink_metadata(path).is_ok();
     let key = host.var("ANTHROPIC_API_KEY").filter(|key| !key.trim().is_empty())?;
-    let asked = exists(place.state.config.join(".claude.json"));
-    if asked || exists(place.state.login.join("claude/.credentials.json")) || was_refused(host, key) {
+    if exists(place.state.login.join("claude/.credentials.json")) || was_refused(host, key) {
         return None;
     }
     Some(key.to_owned())
@@ -133,7 +132,6 @@ mod tests {
             (".claude.json", answer("rejected"), false),
             (".claude.json", "not json".to_owned(), true),
             ("login/claude/.credentials.json", "{}".to_owned(), false),
-            ("projects/k/claude/.claude.json", "{}".to_owned(), false),
         ] {
             write(dir.path().join(path), &text).what(|| path)?;
             assert_eq!(approved_key(&host, &place).is_some(), approved, "{path}: {text}");

@@ -5,6 +5,7 @@
 //!
 //! The wire is the sign of life: when it ends, for whatever reason, everything here is killed and the VM is off.
 
+mod approve;
 mod boot;
 mod carry;
 mod command;

@@ -1,7 +1,7 @@
 //! What the host's start message asks for: clock, entropy, share, user, links.
 
 use crate::sys::{at, make_dir, mount_on, reseed};
-use crate::{Place, container, local};
+use crate::{Place, approve, container, local};
 use nix::errno::Errno;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sys::time::TimeSpec;
@@ -79,6 +79,11 @@ pub(crate) fn apply(place: Place, start: &Start) -> io::Result<()> {
     }
     for (file, bytes) in &start.seeds {
         seed(path(file), bytes, start.user).map_err(|e| at("cannot make", path(file), e))?;
+    }
+    if let Some((file, end)) = &start.approve
+        && let Err(e) = approve::approve(path(file), end, start.user)
+    {
+        crate::sys::log(&format!("Claude Code will ask about the key: {e}"));
     }
     Ok(())
 }

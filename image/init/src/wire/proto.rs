@@ -189,6 +189,8 @@ pub struct Start {
     pub system: Vec<(Vec<u8>, Vec<u8>)>,
     /// Files of the user's to make where nothing is: (where, what).
     pub seeds: Vec<(Vec<u8>, Vec<u8>)>,
+    /// A key that Claude Code need not ask about: its file, and the end of the key, by which it remembers answers.
+    pub approve: Option<(Vec<u8>, String)>,
     /// Directories of the user's that are this machine's own.
     pub own: Vec<Vec<u8>>,
     /// Where the user's ssh agent listens; `None`: there is none.
