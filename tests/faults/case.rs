@@ -28,6 +28,8 @@ pub(crate) enum Outcome {
     Ended(Done),
     /// It was killed by the test; this is what it had to say.
     Killed(Done),
+    /// It went on: the guest was told of the fault, as it should be, and ended by itself.
+    Heard(Done),
     /// It did not come to the step.
     NotReached,
 }
@@ -56,7 +58,7 @@ impl Lab {
         let world = World::new(who);
         world.enroll();
         let lab = Lab { world };
-        lab.qemu("#!/bin/sh\nexit 3\n");
+        lab.as_before();
         // The first run makes directories that later ones find.
         let done = lab.run().done();
         assert!(done.err().contains(DIES), "{done:?}");
@@ -65,8 +67,35 @@ impl Lab {
 
     /// Has this program stand in for QEMU.
     pub(crate) fn qemu(&self, text: &str) {
+        self.qemu_with(text, "");
+    }
+
+    /// The same, with more in `config.toml`.
+    pub(crate) fn qemu_with(&self, text: &str, config: &str) {
         self.world.program("opt/qemu", text);
-        self.world.configure(&format!("qemu = \"{}\"\n", self.world.path("opt/qemu").display()));
+        self.world.configure(&format!("qemu = \"{}\"\n{config}", self.world.path("opt/qemu").display()));
+    }
+
+    /// Has the machine die at once again.
+    pub(crate) fn as_before(&self) {
+        self.qemu("#!/bin/sh\nexit 3\n");
+    }
+
+    /// `claude -p hi` where root has changed something before: `prepare` gets a path and the ids of the world's user, in a
+    /// mount namespace of its own. Exit 99: it could not.
+    pub(crate) fn elsewhere(&self, prepare: &str, path: &std::path::Path) -> Command {
+        let (uid, gid) = self.world.who.ids();
+        let mut command = self.world.command("unshare");
+        // The world's user may not mount.
+        std::os::unix::process::CommandExt::uid(&mut command, 0);
+        std::os::unix::process::CommandExt::gid(&mut command, 0);
+        let script = format!(
+            "{{ {prepare}; }} || exit 99; user=$2 group=$3; shift 3\n\
+             exec setpriv --reuid \"$user\" --regid \"$group\" --clear-groups \"$@\""
+        );
+        command.args(["-m", "sh", "-c", &script, "elsewhere"]).arg(path).args([uid.to_string(), gid.to_string()]);
+        command.arg(self.shim()).args(["-p", "hi"]);
+        command
     }
 
     /// The shim that makes plain `claude` ours.
@@ -89,6 +118,7 @@ impl Lab {
         let said = match &outcome {
             Outcome::NotReached => NOT_REACHED.to_owned(),
             Outcome::Ended(done) => judged(done)?,
+            Outcome::Heard(done) => never_on_the_host(done).map(|()| "the guest was told".to_owned())?,
             Outcome::Killed(done) => never_on_the_host(done).map(|()| "killed".to_owned())?,
         };
         self.afterwards()?;

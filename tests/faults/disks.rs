@@ -6,14 +6,9 @@ use crate::support::Limited;
 /// Directories below the home that are ours.
 const DIRS: &[&str] = &[".local/state/vmclaude/run", ".local/state/vmclaude/ended", ".vm-claude", ".cache"];
 
-/// Mounts a file system of one page and fills it, then runs the rest of the words as the given user.
-const FULL: &str = r#"
-mount -t tmpfs -o size=4k,mode=700,uid=$2,gid=$3 full "$1" || exit 99
-head -c 4096 /dev/zero >"$1/fill" 2>/dev/null
-chown "$2:$3" "$1/fill"
-user=$2 group=$3
-shift 3
-exec setpriv --reuid "$user" --regid "$group" --clear-groups "$@""#;
+/// Mounts a file system of one page and fills it.
+const FULL: &str = r#"mount -t tmpfs -o size=4k,mode=700,uid=$2,gid=$3 full "$1" &&
+    { head -c 4096 /dev/zero >"$1/fill" 2>/dev/null; chown "$2:$3" "$1/fill"; }"#;
 
 pub(crate) fn cases() -> Vec<Case> {
     if !nix::unistd::geteuid().is_root() {
@@ -25,15 +20,9 @@ pub(crate) fn cases() -> Vec<Case> {
 
 fn full(lab: &Lab, dir: &str) -> Result<Outcome, String> {
     let dir = lab.world.path("home").join(dir);
-    let (uid, gid) = lab.world.who.ids();
     std::fs::create_dir_all(&dir).map_err(|e| e.to_string())?;
     lab.world.give("home");
-    let mut command = lab.world.command("unshare");
-    // The world's user may not mount.
-    std::os::unix::process::CommandExt::uid(&mut command, 0);
-    std::os::unix::process::CommandExt::gid(&mut command, 0);
-    command.args(["-m", "sh", "-c", FULL, "full"]).arg(&dir).args([uid.to_string(), gid.to_string()]);
-    let done = command.arg(lab.shim()).args(["-p", "hi"]).done();
+    let done = lab.elsewhere(FULL, &dir).done();
     match done.code() {
         Some(99) => Err(format!("cannot mount: {done:?}")),
         _ => Ok(Outcome::Ended(done)),

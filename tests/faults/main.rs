@@ -1,8 +1,8 @@
 //! Whatever fails, hangs or is killed at any step: never the host's claude, nothing left behind, the list of enrolled
 //! directories readable, and the next run works.
 //!
-//! Faults come from outside: `strace` makes system calls fail, stop or kill; programs that misbehave stand in for QEMU; files
-//! are damaged; limits are small; disks are full; real machines and their processes are stopped and killed. A step with a fault
+//! Faults come from outside: `strace` makes system calls fail, stop or kill; programs that misbehave stand in for QEMU; whoever
+//! is dialled refuses, hangs or lies; files are damaged; limits are small; disks are full; real machines and their processes are stopped and killed. A step with a fault
 //! is a case; the list of all that were tried, with what came of each, is printed and counted.
 
 #![allow(clippy::print_stdout)] // the list is what the test is for
@@ -13,6 +13,8 @@ mod disks;
 mod files;
 mod limits;
 mod machines;
+mod network;
+mod peers;
 mod programs;
 #[path = "../support/mod.rs"]
 mod support;
@@ -36,7 +38,7 @@ fn every_fault_at_every_step() {
     let first = Lab::new(Who::nth(0));
     let calls = calls::cases(&first, full());
     drop(first);
-    let cases = [calls, files::cases(), programs::cases(), limits::cases(), disks::cases()].concat();
+    let cases = [calls, files::cases(), programs::cases(), network::cases(), limits::cases(), disks::cases()].concat();
     let queue: Mutex<VecDeque<Case>> = Mutex::new(cases.into());
     let results = Mutex::new(Vec::new());
     std::thread::scope(|scope| {

@@ -48,7 +48,8 @@ const CONTROL: &[(&str, &str)] = &[
     ("kill -9", "os.kill(os.getpid(), 9)"),
 ];
 
-const HEAD: &str = r"#!/usr/bin/python3 -IS
+/// Where a stand-in has its ends of what QEMU is given.
+pub(crate) const HEAD: &str = r"#!/usr/bin/python3 -IS
 import json, os, re, socket, sys, time
 words = ' '.join(sys.argv)
 fd = lambda what: int(re.search(what + r',fd=(\d+)', words).group(1))
@@ -86,7 +87,7 @@ pub(crate) fn cases() -> Vec<Case> {
             until("QEMU and the share run", || (leaks::processes(&lab.world).len() >= 3).then_some(()));
             live.signal(Signal::SIGTERM);
             let done = live.end();
-            lab.qemu("#!/bin/sh\nexit 3\n");
+            lab.as_before();
             match done.end() {
                 (None, Some(15)) => Ok(Outcome::Killed(done)),
                 _ => Err(format!("{done:?}")),
@@ -102,7 +103,7 @@ pub(crate) fn cases() -> Vec<Case> {
     }
     for (fault, mode) in [("error: not executable", 0o644), ("error: not readable", 0o000)] {
         cases.push(Case::new("QEMU's program", fault, move |lab| {
-            lab.qemu("#!/bin/sh\nexit 3\n");
+            lab.as_before();
             let path = lab.world.path("opt/qemu");
             fs::set_permissions(&path, PermissionsExt::from_mode(mode)).map_err(|e| e.to_string())?;
             let done = lab.run().done();
@@ -116,7 +117,7 @@ pub(crate) fn cases() -> Vec<Case> {
 fn with(lab: &Lab, program: &str) -> crate::support::Done {
     lab.qemu(program);
     let done = lab.run().done();
-    lab.qemu("#!/bin/sh\nexit 3\n");
+    lab.as_before();
     done
 }
 
@@ -127,7 +128,7 @@ fn copy(lab: &Lab, program: &str) -> Result<Outcome, String> {
     let done = lab.run().env("VMCLAUDE_WARM_START", "1").done();
     let there = template.exists();
     let _ = fs::remove_dir_all(lab.world.path("home/.cache/vmclaude/templates"));
-    lab.qemu("#!/bin/sh\nexit 3\n");
+    lab.as_before();
     match (there, done.err().contains("exited with 3")) {
         (false, true) => Ok(Outcome::Ended(done)),
         _ => Err(format!("no boot was tried, or the template is still there ({there}): {done:?}")),
