@@ -14,6 +14,7 @@ mod modes;
 mod network;
 mod protected;
 mod review;
+mod room;
 mod routing;
 mod sessions;
 mod share;

@@ -237,36 +237,6 @@ fn out_of_memory_is_said_with_what_to_type() {
 }
 
 #[test]
-fn sessions_start_until_memory_could_run_out() {
-    let world = World::new(Who::nth(1));
-    let info = fs::read_to_string("/proc/meminfo").expect("meminfo");
-    let kib = info.lines().find_map(|l| l.strip_prefix("MemAvailable:")).expect("Linux").trim().trim_end_matches(" kB");
-    // What each may grow to; nothing of it is touched.
-    let each = format!("{}M", kib.parse::<u64>().expect("a number") / 1024 * 2 / 5);
-    let mut running = Vec::new();
-    let refused = (0..20).find_map(|_| {
-        let _ = fs::remove_file(world.path("p/ready"));
-        let mut live = world.vm(&["sh", "-c", "touch ready; sleep 600"]).env("VMCLAUDE_MEMORY", &each).live();
-        let started = until("it runs or is refused", || {
-            world.path("p/ready").exists().then_some(true).or_else(|| live.has_ended().then_some(false))
-        });
-        if started {
-            running.push(live);
-            return None;
-        }
-        Some(live.end())
-    });
-    let refused = refused.expect("some day it is enough");
-    refused.assert_failure(125, &["not enough memory for another", "may still grow by", "vmclaude session list"]);
-    assert!((1..5).contains(&running.len()), "{}", running.len());
-    assert_eq!(json(&world)["sessions"].as_array().expect("a list").len(), running.len());
-    assert_eq!(session(&world, &["stop", "--all"]).code(), Some(0));
-    running.iter_mut().for_each(|live| drop(live.end()));
-    world.assert_clean();
-    assert_eq!(world.in_vm(&["true"]).code(), Some(0), "there is room again");
-}
-
-#[test]
 fn a_watched_status_changes_by_itself() {
     let world = World::bare(Who::nth(1));
     let seen = world.write("out/seen", "");

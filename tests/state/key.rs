@@ -20,9 +20,10 @@ ls /var/lib/vmclaude
 const ATTACK: &str = r#"
 at=http://127.0.0.1:3129
 for path in messages files messages/../files messages/%2e%2e/files organizations/api_keys; do
-  curl -s --noproxy '*' --path-as-is -o /dev/null -w '%{http_code} ' -X POST -H 'x-api-key: attackers' \
-    -H 'Authorization: Bearer attackers' -H 'Connection: x-api-key' -d '{}' $at/v1/$path
+  set -- "$@" -o /dev/null $at/v1/$path
 done
+curl -s --noproxy '*' --path-as-is -w '%{http_code} ' -X POST -H 'x-api-key: attackers' \
+  -H 'Authorization: Bearer attackers' -H 'Connection: x-api-key' -d '{}' "$@"
 curl -s -o /dev/null -w '%{http_code}\n' --max-time 5 http://1.1.1.1/ || echo no network
 "#;
 
@@ -45,7 +46,7 @@ fn run(world: &World, api: &Api, script: &str) -> String {
 #[test]
 fn a_key_that_the_host_holds_works_and_is_nowhere_in_the_guest() {
     let (world, api) = world("host");
-    let out = run(&world, &api, &format!("{SEARCH}\n{ATTACK}\n{SEARCH}"));
+    let out = run(&world, &api, &format!("{ATTACK}\n{SEARCH}"));
     assert!(!out.contains("found"), "{out}");
     assert!(out.contains("200 403 403 403 403 000") && !out.contains("login"), "{out}");
     let seen = api.requests();
