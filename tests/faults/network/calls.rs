@@ -27,7 +27,7 @@ pub(super) fn cases() -> Vec<Case> {
             }
         }));
     }
-    for call in ["socket", "connect", "setsockopt"] {
+    for call in ["socket", "connect"] {
         cases.push(Case::new(format!("a dial's {call}"), "kill -9", move |lab| {
             let peer = Peer::new(Silent);
             let done = traced(lab, &Guest::dials(peer.port), peer.port, call, "signal=SIGKILL")?;
@@ -55,7 +55,7 @@ fn traced(lab: &Lab, guest: &Guest, port: u16, call: &str, fault: &str) -> Resul
         lab.as_before();
         (done, fs::read_to_string(&log).unwrap_or_default())
     };
-    let (done, text) = run("trace=socket,connect,setsockopt");
+    let (done, text) = run("trace=socket,connect");
     let (mut counts, mut socket) = (BTreeMap::<&str, usize>::new(), 0);
     for line in text.lines() {
         let name = line.split('(').next().unwrap_or_default();
@@ -64,11 +64,7 @@ fn traced(lab: &Lab, guest: &Guest, port: u16, call: &str, fault: &str) -> Resul
             socket = counts["socket"];
         }
         if line.contains(&format!("htons({port})")) {
-            let nth = match call {
-                "socket" => socket,
-                "connect" => counts["connect"],
-                _ => counts.get(call).copied().unwrap_or_default() + 1,
-            };
+            let nth = if call == "socket" { socket } else { counts["connect"] };
             let (done, text) = run(&format!("inject={call}:{fault}:when={nth}"));
             let met = text.contains("INJECTED") || text.contains("killed by SIGKILL");
             return Ok(met.then_some(done));
