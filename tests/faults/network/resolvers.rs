@@ -1,7 +1,7 @@
 //! The host's resolver: nobody, somebody who says nothing, and somebody who lies.
 
 use super::{ASKED, BY_ITSELF, Guest, KILLED, NO_NAME, ended_by, told};
-use crate::case::{Case, Lab};
+use crate::case::Case;
 use crate::support::until;
 use std::net::UdpSocket;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -36,7 +36,7 @@ pub(super) fn cases() -> Vec<Case> {
             let stop = liar.try_clone().map_err(|e| e.to_string())?;
             liar.set_read_timeout(Some(Duration::from_millis(50))).map_err(|e| e.to_string())?;
             let over = AtomicBool::new(false);
-            let done = std::thread::scope(|scope| {
+            std::thread::scope(|scope| {
                 scope.spawn(|| {
                     while !over.load(Ordering::SeqCst) {
                         if let Ok((_, from)) = liar.recv_from(&mut [0; 512]) {
@@ -47,8 +47,7 @@ pub(super) fn cases() -> Vec<Case> {
                 let done = told(lab, &guest(&resolver), want);
                 over.store(true, Ordering::SeqCst);
                 done
-            });
-            done
+            })
         }));
     }
     for (fault, signal) in [("hang, and the guest ends", None), (ASKED.0, Some(ASKED.1)), (KILLED.0, Some(KILLED.1))] {
