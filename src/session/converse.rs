@@ -137,7 +137,7 @@ fn repeat_changes(plan: &Plan, machine: &mut Machine, wire: &Wire, notes: Notes)
     let say = Box::new(move |what, next| notes.add(super::notes::Note { what, next, loud: false }));
     let plan = plan.clone();
     tokio::spawn(async move {
-        if let Err(e) = crate::watch::run(&plan, server, guest, say).await {
+        if let Err(e) = crate::watch::repeat(&plan, server, guest, say).await {
             tracing::warn!("changes on the host are not told to the guest: {e}");
         }
     });

@@ -1,11 +1,8 @@
 //! Which directories are not worth watching: those that Git ignores, what package managers fill, and what the user says.
 
-use super::inotify::Directory;
 use ignore::Match;
 use ignore::gitignore::{Gitignore, GitignoreBuilder};
 use std::collections::HashMap;
-use std::ffi::OsStr;
-use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 /// Large, changed all the time, and watched by nobody.
@@ -26,11 +23,7 @@ impl Ignored {
     }
 
     /// Whether the directory at `path` in `root` lies in an ignored one, or is one.
-    pub(super) fn is(&mut self, root: &Directory, path: &[u8]) -> bool {
-        self.in_tree(&root.path, Path::new(OsStr::from_bytes(path)))
-    }
-
-    fn in_tree(&mut self, root: &Path, path: &Path) -> bool {
+    pub(super) fn is(&mut self, root: &Path, path: &Path) -> bool {
         let mut at = PathBuf::new();
         path.iter().any(|name| {
             at.push(name);
@@ -96,7 +89,7 @@ mod tests {
             "node_modules/x",
             "a/node_modules/x/y",
         ];
-        all.into_iter().filter(|path| ignored.in_tree(dir.path(), Path::new(path))).collect()
+        all.into_iter().filter(|path| ignored.is(dir.path(), Path::new(path))).collect()
     }
 
     #[test]
