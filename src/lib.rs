@@ -30,7 +30,6 @@ pub mod share;
 pub mod share;
 pub mod state;
 pub mod tripwire;
-#[cfg(target_os = "linux")]
 pub mod watch;
 // 4: flows and words for people
 pub mod cli;

@@ -14,6 +14,7 @@ use crate::net::{self, Denials, Upstream};
 use crate::plan::network::Mode;
 use crate::plan::{self, Plan};
 use crate::profile;
+use crate::watch;
 use std::fs::File;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
@@ -52,7 +53,7 @@ pub(super) async fn run(
     profile::mark("the guest knows what to run");
     talk.open_streams()?;
     // Behind them: the guest takes the first streams for its command's.
-    repeat_changes(plan, machine, &wire, house.notes());
+    notice_changes(plan, machine, &wire, house.notes());
     house.open_ports(wire.clone(), &plan.ports);
     let mut frames = frames(from_guest);
     let (mut killed, mut errors) = (0, 0);
@@ -127,25 +128,25 @@ pub(super) async fn run(
     exit_of(ended)
 }
 
-/// Has the guest notice what the host changes, where that is wanted and can be had.
-#[cfg(target_os = "linux")]
-fn repeat_changes(plan: &Plan, machine: &mut Machine, wire: &Wire, notes: Notes) {
-    let Some((server, guest)) = machine.events().and_then(|server| Some((server, wire.open(&Open::Events).ok()?)))
-    else {
+/// Has the guest notice what the host changes, where that is wanted.
+fn notice_changes(plan: &Plan, machine: &mut Machine, wire: &Wire, notes: Notes) {
+    let server = machine.events();
+    if !plan.watch.enabled || (server.is_none() && !machine.is_container()) {
         return;
-    };
-    let say = Box::new(move |what, next| notes.add(super::notes::Note { what, next, loud: false }));
+    }
+    let Ok(guest) = wire.open(&Open::Events) else { return };
+    let say: watch::Say = Box::new(move |what, next| notes.add(super::notes::Note { what, next, loud: false }));
     let plan = plan.clone();
     tokio::spawn(async move {
-        if let Err(e) = crate::watch::repeat(&plan, server, guest, say).await {
+        let done = match server {
+            #[cfg(target_os = "linux")]
+            Some(server) => watch::repeat(&plan, server, guest, say).await,
+            _ => watch::look(&plan, guest, say).await,
+        };
+        if let Err(e) = done {
             tracing::warn!("changes on the host are not told to the guest: {e}");
         }
     });
-}
-
-#[cfg(not(target_os = "linux"))]
-fn repeat_changes(_: &Plan, machine: &mut Machine, _: &Wire, _: Notes) {
-    drop(machine.events());
 }
 
 /// Waits for the guest's hello and starts moving the wire's bytes.

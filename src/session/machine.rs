@@ -55,9 +55,13 @@ impl Machine {
     pub(super) fn events(&mut self) -> Option<UnixStream> {
         match self {
             Machine::Qemu(processes) => processes.events(),
-            // Its shares are the system's own.
             Machine::Apple(_) => None,
         }
+    }
+
+    /// Whether it is a container of the system's, whose shares are the system's own.
+    pub(super) fn is_container(&self) -> bool {
+        matches!(self, Machine::Apple(_))
     }
 
     /// What should not have ended and has.

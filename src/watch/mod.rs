@@ -1,10 +1,17 @@
-//! Changes that the host makes to files that the guest knows: the guest repeats them ([`repeated`]; `share::events` says why
-//! and how).
+//! Changes that the host makes to files that the guest knows, told there.
+//!
+//! With a share server of ours the guest repeats them ([`repeated`]; `share::events` says why and how). With Apple's it is told
+//! where to look ([`looked`]).
 
 mod ignored;
+#[cfg(target_os = "linux")]
 mod inotify;
+mod looked;
+#[cfg(target_os = "linux")]
 mod repeated;
 
+pub use looked::run as look;
+#[cfg(target_os = "linux")]
 pub use repeated::run as repeat;
 
 use std::time::Duration;

@@ -14,6 +14,7 @@ mod demand;
 mod doors;
 mod keys;
 mod local;
+mod look;
 mod memory;
 mod net;
 mod notice;

@@ -3,8 +3,12 @@
 //!
 //! One thread does it, because the server knows by the thread's number which requests are meant so. What the server does
 //! not expect of that thread it refuses; an error here is a change that was overtaken by another one.
+//!
+//! Where the share server is not ours, the host only says where to look: [`Looks`].
 
-use crate::setup::SHARE_DIR;
+use crate::look::Looks;
+use crate::setup::{SHARE_DIR, WORKSPACE};
+use crate::sys;
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, OFlag, open, renameat};
 use nix::sys::stat::{Mode, SFlag, UtimensatFlags, mknod, utimensat};
@@ -15,6 +19,7 @@ use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::io::split;
 use tokio::sync::mpsc;
 use vmclaude_init::wire::mux::Stream;
@@ -28,10 +33,12 @@ pub(crate) async fn serve(stream: Stream) -> io::Result<()> {
     // Ends with the channel.
     std::thread::spawn(move || {
         let _ = answers.blocking_send(Noticed::By(gettid().as_raw().unsigned_abs()));
+        let mut place = Place::default();
         for list in todo {
             for act in &list {
-                let _ = repeat(act);
+                let _ = repeat(&mut place, act);
             }
+            place.done();
             if answers.blocking_send(Noticed::All).is_err() {
                 return;
             }
@@ -47,8 +54,42 @@ pub(crate) async fn serve(stream: Stream) -> io::Result<()> {
     }
 }
 
-fn repeat(act: &Act) -> nix::Result<()> {
+/// Where the host's changes are looked for; made when that is asked for.
+#[derive(Default)]
+struct Place(Option<Arc<Mutex<Looks>>>);
+
+impl Place {
+    fn looks(&mut self) -> nix::Result<MutexGuard<'_, Looks>> {
+        if self.0.is_none() {
+            let started = Looks::start(Path::new(WORKSPACE));
+            self.0 = Some(started.map_err(|e| {
+                sys::log(&format!("changes on the host are not told: {e}"));
+                Errno::from_raw(e.raw_os_error().unwrap_or(0))
+            })?);
+        }
+        let looks = self.0.as_ref().ok_or(Errno::EINVAL)?;
+        Ok(looks.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn done(&mut self) {
+        if self.0.is_some()
+            && let Ok(mut looks) = self.looks()
+        {
+            looks.done();
+        }
+    }
+}
+
+fn repeat(place: &mut Place, act: &Act) -> nix::Result<()> {
     match act {
+        Act::Watch(path) => {
+            place.looks()?.watch(path);
+            Ok(())
+        }
+        Act::Look { path, written } => {
+            place.looks()?.look(path, *written);
+            Ok(())
+        }
         Act::Create(path, mode) => create(&whole(path), *mode),
         Act::Write { path, changed, closed } => write(&whole(path), *changed, *closed),
         Act::Attributes(path) => times(&whole(path), TimeSpec::UTIME_NOW),

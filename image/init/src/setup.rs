@@ -22,7 +22,7 @@ pub(crate) const SHARE_DIR: &str = "/run/vmclaude/host/share";
 /// The guest's user.
 const USER: &str = "claude";
 /// Where the project is.
-const WORKSPACE: &str = "/workspace";
+pub(crate) const WORKSPACE: &str = "/workspace";
 /// The guest user's home.
 const HOME: &str = "/home/claude";
 

@@ -290,6 +290,16 @@ pub enum Act {
     Delete(Vec<u8>, bool),
     /// It was renamed: from where, to where.
     Rename(Vec<u8>, Vec<u8>),
+    /// Where the share server is not ours: this directory is watched on the host. Its path is from the project's root, as is
+    /// the next one's.
+    Watch(Vec<u8>),
+    /// There too: something happened to this name, on the host or from the guest.
+    Look {
+        /// Where it is, or was.
+        path: Vec<u8>,
+        /// Whether more may have changed than its attributes.
+        written: bool,
+    },
 }
 
 /// The guest's answers to lists of [`Act`].
