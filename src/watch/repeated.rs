@@ -4,7 +4,8 @@ use super::ignored::Ignored;
 use super::inotify::{Directory, Watches};
 use super::{MOST_PENDING, Say, TOGETHER, frames};
 use crate::plan::Plan;
-use crate::share::events::{FromServer, Happening, MAX_FRAME, MAX_TOGETHER, ToServer};
+use crate::share::events::{FromServer, Happening, MAX_FRAME, MAX_TOGETHER, ToServer, What};
+use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
@@ -28,7 +29,7 @@ pub async fn run(plan: &Plan, server: UnixStream, guest: Stream, say: Say) -> io
         roots: plan.mounts.iter().filter_map(Directory::root).collect(),
         ignored: Ignored::new(&plan.watch.ignore),
         watches,
-        pending: Vec::new(),
+        pending: Pending::default(),
         since: None,
         ready: false,
         full: false,
@@ -59,9 +60,8 @@ pub async fn run(plan: &Plan, server: UnixStream, guest: Stream, say: Say) -> io
             },
             happened = watch.watches.next() => watch.note(happened?),
             () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {
-                let rest = watch.pending.split_off(watch.pending.len().min(MAX_TOGETHER));
-                let now = std::mem::replace(&mut watch.pending, rest);
-                watch.since = (!watch.pending.is_empty()).then(Instant::now);
+                let now = watch.pending.take();
+                watch.since = (!watch.pending.all.is_empty()).then(Instant::now);
                 watch.ready = false;
                 send(&mut to_server, &ToServer::Happened(now)).await?;
             }
@@ -73,7 +73,7 @@ struct Watch {
     roots: Vec<Directory>,
     ignored: Ignored,
     watches: Watches,
-    pending: Vec<Happening>,
+    pending: Pending,
     /// Since when something is pending.
     since: Option<Instant>,
     /// Whether the guest has repeated everything that it was told.
@@ -83,6 +83,41 @@ struct Watch {
     say: Say,
 }
 
+/// What is to be told, in order. A program that writes a file line by line makes it happen thousands of times, and each of
+/// them would be looked into.
+#[derive(Default)]
+struct Pending {
+    all: Vec<Happening>,
+    /// What happened to names last, where more of the same says nothing new.
+    last: HashMap<(u64, Vec<u8>), Vec<What>>,
+}
+
+impl Pending {
+    fn add(&mut self, happening: Happening) {
+        let last = self.last.entry((happening.dir, happening.name.clone())).or_default();
+        if last.contains(&happening.what) {
+            return;
+        }
+        // Writing and the end of it are told together.
+        let joins = matches!(happening.what, What::Changed | What::Closed)
+            && last.iter().all(|what| matches!(what, What::Changed | What::Closed));
+        if !joins {
+            last.clear();
+        }
+        if matches!(happening.what, What::Changed | What::Closed | What::Attributes) {
+            last.push(happening.what);
+        }
+        self.all.push(happening);
+    }
+
+    /// As many as are told at once.
+    fn take(&mut self) -> Vec<Happening> {
+        self.last.clear();
+        let rest = self.all.split_off(self.all.len().min(MAX_TOGETHER));
+        std::mem::replace(&mut self.all, rest)
+    }
+}
+
 impl Watch {
     /// When what is pending is told; never while the guest is busy with the last list.
     fn due(&self) -> Option<Instant> {
@@ -90,13 +125,13 @@ impl Watch {
     }
 
     fn note(&mut self, happened: Vec<Happening>) {
-        if self.pending.len() + happened.len() > MOST_PENDING {
+        if self.pending.all.len() > MOST_PENDING {
             tracing::warn!("the guest does not keep up with changes on the host");
             return;
         }
-        if !happened.is_empty() {
+        happened.into_iter().for_each(|happening| self.pending.add(happening));
+        if !self.pending.all.is_empty() {
             self.since.get_or_insert_with(Instant::now);
-            self.pending.extend(happened);
         }
     }
 
@@ -113,10 +148,8 @@ impl Watch {
                 }
             }
             FromServer::Forgotten(id) => self.watches.remove(id),
-            FromServer::Acts(acts) if acts.is_empty() => {
-                send(to_server, &ToServer::Done).await?;
-                self.ready = true;
-            }
+            // Nothing was announced, so nothing is over.
+            FromServer::Acts(acts) if acts.is_empty() => self.ready = true,
             FromServer::Acts(acts) => proto::send(to_guest, &acts).await?,
         }
         Ok(())
@@ -146,4 +179,34 @@ impl Watch {
 
 async fn send<T: serde::Serialize>(to: &mut (impl AsyncWrite + Unpin), message: &T) -> io::Result<()> {
     proto::send(to, message).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn more_of_the_same_is_not_told_and_the_order_of_the_rest_is_kept() {
+        use What::{Attributes, Changed, Closed, Created, Deleted};
+        let told = |happened: &[(&str, What)]| {
+            let mut pending = Pending::default();
+            for (name, what) in happened {
+                pending.add(Happening { dir: 1, name: name.as_bytes().to_vec(), what: *what, directory: false });
+            }
+            pending.take().into_iter().map(|h| (String::from_utf8(h.name).expect("text"), h.what)).collect::<Vec<_>>()
+        };
+        let list =
+            |all: &[(&str, What)]| all.iter().map(|(name, what)| ((*name).to_owned(), *what)).collect::<Vec<_>>();
+        let lines = [("f", Changed), ("f", Closed)].repeat(1000);
+        assert_eq!(told(&lines), list(&lines[..2]));
+        let two = [("f", Changed), ("g", Changed)].repeat(1000);
+        assert_eq!(told(&two), list(&two[..2]));
+        for kept in [
+            &[("f", Changed), ("f", Attributes), ("f", Changed)][..],
+            &[("f", Changed), ("f", Deleted), ("f", Created), ("f", Changed)],
+            &[("f", Created), ("f", Deleted), ("f", Created), ("f", Deleted)],
+        ] {
+            assert_eq!(told(kept), list(kept));
+        }
+    }
 }

@@ -7,7 +7,8 @@
 //!    ([`ghosts`]), and answers with a list of acts, which the host's side hands to the guest's supervisor.
 //! 4. The supervisor repeats each act as a system call. Its requests, and only its, are answered as if the act had not
 //!    happened yet and then did. Nothing on the host is touched, and what was not announced is refused.
-//! 5. When the list is done ([`ToServer::Done`]), what is left of the announcements is void. There is one list at a time.
+//! 5. When the list is done ([`ToServer::Done`]), what is left of the announcements is void. There is one list at a time; one
+//!    without acts is done as it comes.
 
 mod coalesce;
 mod echo;
