@@ -5,6 +5,7 @@ use crate::engine::Engine;
 use crate::seen::Seen;
 use crate::support::World;
 use crate::{piped, typed};
+use nix::sys::signal::Signal;
 use std::ffi::OsString;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
@@ -109,6 +110,8 @@ impl Setting {
         match deed {
             Deed::Paged => false,
             Deed::Exits(_) | Deed::Dies(_) | Deed::Descriptors => true,
+            // Who leads a session of their own cannot be stopped by it: nobody could continue them.
+            Deed::Gets(Signal::SIGTSTP, false) if matches!(self, Setting::Ssh | Setting::Script) => false,
             Deed::Gets(..) => self != Setting::Tmux,
             Deed::Arguments | Deed::LongArgument => self != Setting::Closed,
             Deed::ReadsAll => !matches!(self, Setting::Closed | Setting::Background | Setting::Mixed),
