@@ -139,10 +139,15 @@ fn the_first_start_asks_about_the_workspace_and_nothing_else() {
 /// Starts Claude Code on a terminal in a project that it does not trust yet, and says yes to that: what it showed since then.
 fn started(typist: &mut Typist, world: &World, api: &Api, project: &str) -> String {
     let exports: String = QUIET.iter().map(|(name, value)| format!("export {name}={value}; ")).collect();
-    let program = world.path("opt/bin/vmclaude");
-    let dir = world.path(project);
-    typist.step(&format!("{exports} export ANTHROPIC_BASE_URL=http://{}; cd \"{}\"", api.addr, dir.display()));
-    typist.keys(&format!("\"{}\" run\n", program.display()));
+    typist.step(&format!("{exports} export ANTHROPIC_BASE_URL=http://{}", api.addr));
+    trusted(typist, world, project);
+    typist.wait("Billing")
+}
+
+/// The same, no further than the yes.
+fn trusted(typist: &mut Typist, world: &World, project: &str) {
+    typist.step(&format!("cd \"{}\"", world.path(project).display()));
+    typist.keys(&format!("\"{}\" run\n", world.path("opt/bin/vmclaude").display()));
     let first = squeezed(&typist.wait("confirm"));
     assert!(first.contains("trustthisfolder") && first.contains("/workspace"), "{first}");
     for unwanted in ["Darkmode", "customAPIkey", "Selectlogin", "missingorbroken", "Auto-update"] {
@@ -151,7 +156,6 @@ fn started(typist: &mut Typist, world: &World, api: &Api, project: &str) -> Stri
     typist.wait("cancel");
     typist.press_until("\u{1b}[B", "❯");
     typist.keys("\r");
-    typist.wait("Billing")
 }
 
 /// Who starts without a key and exports one later is not asked about it, either; where there is a login, the question is a real
@@ -178,8 +182,7 @@ fn a_key_that_comes_later_is_not_asked_about() {
     typist.wait(crate::support::pty::PROMPT);
     // The control.
     world.write("home/.vm-claude/login/claude/.credentials.json", "{}");
-    typist.step(&format!("cd \"{}\"", world.path("q").display()));
-    typist.keys(&format!("\"{}\" run\n", world.path("opt/bin/vmclaude").display()));
+    trusted(&mut typist, &world, "q");
     typist.wait("custom");
     drop(typist);
     until("nothing of it runs", || leaks::processes(&world).is_empty().then_some(()));
