@@ -85,7 +85,8 @@ pub fn run(host: &Host, plan: &Plan, launch: &Launch, denials: Denials, notes: &
     drop(inside);
     tty::prepare(&host.exe);
     let mut machine = None;
-    let about = About { host, plan, launch, dir: record.dir(), denials, ports, notes, given };
+    let Given { ready, volume } = given;
+    let about = About { host, plan, launch, dir: record.dir(), denials, ports, notes, ready, volume: volume.as_ref() };
     let outcome = runtime.block_on(session(about, events, &mut machine));
     let outcome = outcome.map_err(|e| explain(e, machine.as_mut(), record.dir()));
     if outcome.is_err() {
@@ -97,6 +98,8 @@ pub fn run(host: &Host, plan: &Plan, launch: &Launch, denials: Denials, notes: &
     // The near end of the wire goes with it. Threads that wait for our own streams end with the process.
     runtime.shutdown_background();
     drop(machine);
+    // Not before: another session may have it now.
+    drop(volume);
     profile::mark("everything is gone");
     record.keep(how(&outcome));
     outcome
@@ -140,7 +143,8 @@ struct About<'a> {
     denials: Denials,
     ports: Ports,
     notes: &'a Notes,
-    given: Given,
+    ready: Ready,
+    volume: Option<&'a volume::Held>,
 }
 
 /// Starts the machine and talks to it. `slot` holds whatever runs.
@@ -149,10 +153,9 @@ async fn session(
     mut events: mpsc::UnboundedReceiver<Event>,
     slot: &mut Option<Machine>,
 ) -> Result<Exit> {
-    let About { host, plan, launch, dir, denials, ports, notes, given } = about;
-    let Given { ready, volume } = given;
+    let About { host, plan, launch, dir, denials, ports, notes, ready, volume } = about;
     let wire = tokio::select! {
-        wire = Machine::start(plan, launch, dir, volume.as_ref(), slot) => wire?,
+        wire = Machine::start(plan, launch, dir, volume, slot) => wire?,
         signal = signals::deadly(&mut events) => return Ok(Exit::Signal(signal as i32)),
     };
     profile::mark("the guest says hello");
