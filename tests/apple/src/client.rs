@@ -3,7 +3,7 @@
 use crate::cli::{Parsed, Spec};
 use crate::run_words::{self, Kind};
 use crate::state::{Entity, State, now};
-use crate::{fail, runtime, say, service};
+use crate::{fail, runtime, say, service, volumes};
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
@@ -60,6 +60,10 @@ pub(crate) fn run(state: &State, spec: &Spec, words: &Parsed) -> ExitCode {
         Ok(made) => made,
         Err(bad) => return fail(bad),
     };
+    // The real one would make it now, without a word, of 512 GiB.
+    if let Some(none) = made.volumes.iter().find(|v| !volumes::file(state, &v.name).exists()) {
+        return fail(("notFound", format!("vmclaude must never have a volume made by run: {}", none.name)));
+    }
     if let Err(e) = create(state, &made, words, &found) {
         return fail(("exists", format!("container with id {name} already exists ({e})")));
     }
@@ -84,6 +88,11 @@ fn create(state: &State, made: &run_words::Container, words: &Parsed, image: &se
     };
     let tmpfs =
         |path: &String| json!({ "type": { "tmpfs": {} }, "source": "tmpfs", "destination": path, "options": [] });
+    let volume = |v: &run_words::Named| {
+        let kind =
+            json!({ "volume": { "name": v.name, "format": "ext4", "cache": { "on": {} }, "sync": { "fsync": {} } } });
+        json!({ "type": kind, "source": volumes::file(state, &v.name), "destination": v.destination, "options": [] })
+    };
     let labels: serde_json::Map<_, _> = made.labels.iter().map(|(k, v)| (k.clone(), v.clone().into())).collect();
     let config = json!({
         "id": made.name, "labels": labels, "creationDate": now(), "capAdd": made.cap_add, "capDrop": made.cap_drop,
@@ -91,7 +100,7 @@ fn create(state: &State, made: &run_words::Container, words: &Parsed, image: &se
         "image": { "reference": image["configuration"]["name"], "descriptor": image["configuration"]["descriptor"] },
         "initProcess": { "executable": "/sbin/vmclaude-init", "arguments": words.positionals[1..], "environment": [],
             "workingDirectory": "/", "terminal": false, "user": { "id": { "uid": 0, "gid": 0 } } },
-        "mounts": made.directories.iter().chain(&made.sockets).map(mount).chain(made.tmpfs.iter().map(tmpfs)).collect::<Vec<_>>(),
+        "mounts": made.directories.iter().chain(&made.sockets).map(mount).chain(made.tmpfs.iter().map(tmpfs)).chain(made.volumes.iter().map(volume)).collect::<Vec<_>>(),
         "networks": [], "platform": { "architecture": "arm64", "os": "linux" }, "publishedPorts": [], "publishedSockets": [],
         "readOnly": false, "resources": { "cpuOverhead": 1, "cpus": made.cpus, "memoryInBytes": made.memory },
         "rosetta": false, "runtimeHandler": "container-runtime-linux", "ssh": false, "sysctls": {}, "useInit": false,

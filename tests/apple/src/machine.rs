@@ -67,7 +67,13 @@ impl Drop for Machine {
 
 /// Starts one with these directories: (name in the share, source, read-only). `dir` is the container's.
 #[allow(clippy::disallowed_methods)] // Host is for the program under test
-pub(crate) fn start(state: &State, dir: &Path, memory: u64, shared: &[(String, PathBuf, bool)]) -> io::Result<Machine> {
+pub(crate) fn start(
+    state: &State,
+    dir: &Path,
+    memory: u64,
+    shared: &[(String, PathBuf, bool)],
+    volume: Option<&Path>,
+) -> io::Result<Machine> {
     let plan = plan(memory, shared);
     let own = std::env::current_exe()?;
     let image = state.home.join(".local/share/vmclaude/images/current");
@@ -89,7 +95,7 @@ pub(crate) fn start(state: &State, dir: &Path, memory: u64, shared: &[(String, P
     let (wire, far) = UnixStream::pair()?;
     let (control, controlled) = UnixStream::pair()?;
     let place = Place { dir, far: &far, controlled: &controlled, listener: listener.as_ref() };
-    let mut program = qemu::program(&machine, &plan.limits, life, None);
+    let mut program = qemu::program(&machine, &plan.limits, life, volume);
     let fd = program.inherit_fd(Source::Control);
     let mode = [format!("socket,id=host,fd={fd}"), "chardev=host,mode=control".to_owned()];
     program.args.extend(["-chardev", &mode[0], "-mon", &mode[1]].map(Into::into));
@@ -226,6 +232,14 @@ fn open(source: &Source, place: &Place<'_>) -> io::Result<OwnedFd> {
         }
         Source::ShareListener => place.listener.ok_or(io::ErrorKind::InvalidInput)?.try_clone()?.into(),
         Source::Control => place.controlled.try_clone()?.into(),
-        Source::Volume(_) => return Err(io::ErrorKind::Unsupported.into()),
+        Source::Volume(path) => {
+            let file = File::options().read(true).write(true).open(path)?;
+            // Held by the machine's process with the descriptor: no second machine has it while that lives.
+            // SAFETY: takes a number of a descriptor that is open.
+            if unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) } != 0 {
+                return Err(io::Error::other("The storage device attachment is invalid."));
+            }
+            file.into()
+        }
     })
 }

@@ -10,6 +10,7 @@ mod run_words;
 mod runtime;
 mod service;
 mod state;
+mod volumes;
 
 use cli::{Spec, Words};
 use state::State;
@@ -76,6 +77,9 @@ fn main() -> ExitCode {
                 "delete" => orders::delete(&state, &parsed),
                 "kill" => orders::kill(&state, &parsed),
                 "stop" => orders::stop(&state, &parsed),
+                "volume create" => volumes::create(&state, &parsed),
+                "volume list" => volumes::list(&state, &parsed),
+                "volume delete" => volumes::delete(&state, &parsed),
                 "image inspect" => service::image_inspect(&state, &parsed),
                 "build" => service::build(&state, &parsed),
                 "system version" => service::version(&state),

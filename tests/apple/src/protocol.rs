@@ -35,6 +35,8 @@ pub(crate) struct Boot {
     pub(crate) name: String,
     /// Directories of the share: name there, destination, read-only.
     pub(crate) mounts: Vec<(String, String, bool)>,
+    /// Where the volume is mounted, if there is one.
+    pub(crate) volume: Option<String>,
     /// Sockets to relay: destination and mode.
     pub(crate) sockets: Vec<(String, u32)>,
     /// Where there is memory instead of a disk.

@@ -12,6 +12,13 @@ pub(crate) struct Mount {
     pub(crate) read_only: bool,
 }
 
+/// A volume by its name, and where it is mounted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Named {
+    pub(crate) name: String,
+    pub(crate) destination: String,
+}
+
 /// What a path on the host is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
@@ -29,6 +36,7 @@ pub(crate) struct Container {
     pub(crate) cpus: i64,
     pub(crate) directories: Vec<Mount>,
     pub(crate) sockets: Vec<Mount>,
+    pub(crate) volumes: Vec<Named>,
     pub(crate) cap_add: Vec<String>,
     pub(crate) cap_drop: Vec<String>,
     pub(crate) read_only_paths: Vec<String>,
@@ -67,6 +75,10 @@ pub(crate) fn container(spec: &Spec, words: &Parsed, kind: &dyn Fn(&Path) -> Opt
     }
     for text in words.values("volume") {
         let mount = volume(text, kind)?;
+        if let Some(name) = mount.source.to_str().filter(|name| !name.contains('/')) {
+            made.volumes.push(Named { name: name.to_owned(), destination: mount.destination });
+            continue;
+        }
         match kind(&mount.source) {
             Some(Kind::Socket) => made.sockets.push(mount),
             // #2148: it shares the whole directory, and may drop another mount of that. Nobody of ours may do it.
@@ -132,7 +144,13 @@ fn capabilities(spec: &Spec, names: &[&str]) -> Result<Vec<String>, Bad> {
     names.iter().map(known).collect()
 }
 
+/// Memory, in whole MiB.
 fn memory(text: &str) -> Result<u64, Bad> {
+    size(text).map(|bytes| bytes >> 20 << 20)
+}
+
+/// A number of bytes.
+pub(crate) fn size(text: &str) -> Result<u64, Bad> {
     let text = text.trim().to_lowercase();
     let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic()).trim_end();
     let unit = text[digits.len()..].trim();
@@ -146,8 +164,7 @@ fn memory(text: &str) -> Result<u64, Bad> {
         _ => return bad(format!("invalid memory {text}")),
     };
     match digits.parse::<f64>() {
-        // Whole MiB.
-        Ok(number) => Ok(((number * (1u64 << shift) as f64) as u64) >> 20 << 20),
+        Ok(number) => Ok((number * (1u64 << shift) as f64) as u64),
         Err(_) => bad(format!("invalid memory {text}")),
     }
 }
@@ -181,7 +198,12 @@ fn volume(text: &str, kind: &dyn Fn(&Path) -> Option<Kind>) -> Result<Mount, Bad
         _ => return bad(format!("invalid volume format {text}")),
     };
     if !source.contains('/') {
-        return bad(format!("vmclaude must never make a volume: {text}"));
+        // Without options: one is writable.
+        return match (source.as_str(), options) {
+            ("." | "..", _) => bad(format!("vmclaude must never mount where somebody happens to be: {text}")),
+            (_, "") => Ok(Mount { source: source.into(), destination: destination.clone(), read_only: false }),
+            _ => bad(format!("vmclaude must never mount a volume with options: {text}")),
+        };
     }
     if kind(Path::new(source)).is_none() {
         return bad(format!("path '{source}' does not exist"));
@@ -240,6 +262,8 @@ mod tests {
         let all = all.expect("a container");
         assert_eq!((all.memory >> 20, all.cap_add, all.sockets.len()), (4096, vec!["BPF".to_owned()], 1));
         assert_eq!(all.directories, [Mount { source: "/a,b=c".into(), destination: "/w".into(), read_only: true }]);
+        let named = made(&["run", "-v", "data-1:/w", "i"]).expect("a container").volumes;
+        assert_eq!(named, [Named { name: "data-1".into(), destination: "/w".into() }], "and no directory ./data-1");
         let mount = made(&["run", "--mount", "type=bind,source=/a:b,target=/w,readonly=false", "i"]).expect("a mount");
         assert!(mount.directories[0].read_only, "whatever its value says");
         assert_eq!(label("a=b="), Ok(("a".into(), "b".into())));
@@ -250,7 +274,8 @@ mod tests {
         for words in [
             &["-v", "/missing:/w"][..],
             &["-v", "/a:b:/w:ro"],
-            &["-v", "name:/w"],
+            &["-v", "name:/w:ro"],
+            &["-v", ".:/w"],
             &["-v", "/only"],
             &["-v", "/file:/w"],
             &["-v", "/x\u{600}:/w"],

@@ -70,6 +70,7 @@ struct Container {
     boot: Boot,
     shares: Vec<(String, PathBuf, bool)>,
     sockets: Vec<(String, PathBuf)>,
+    volume: Option<PathBuf>,
     memory: u64,
 }
 
@@ -83,6 +84,7 @@ fn read(state: &State, name: &str) -> io::Result<Container> {
         boot: Boot {
             name: name.to_owned(),
             mounts: Vec::new(),
+            volume: None,
             sockets: Vec::new(),
             tmpfs: Vec::new(),
             argv: [vec![text(&config["initProcess"]["executable"])], list(&config["initProcess"]["arguments"])]
@@ -92,6 +94,7 @@ fn read(state: &State, name: &str) -> io::Result<Container> {
         },
         shares: Vec::new(),
         sockets: Vec::new(),
+        volume: None,
         memory: config["resources"]["memoryInBytes"].as_u64().unwrap_or(1 << 30),
     };
     for (n, mount) in config["mounts"].as_array().into_iter().flatten().enumerate() {
@@ -99,6 +102,11 @@ fn read(state: &State, name: &str) -> io::Result<Container> {
         let source = PathBuf::from(text(&mount["source"]));
         if mount["type"].get("tmpfs").is_some() {
             made.boot.tmpfs.push(destination);
+        } else if mount["type"].get("volume").is_some() {
+            if made.volume.replace(source).is_some() {
+                return Err(io::Error::other("the double's machines have one volume"));
+            }
+            made.boot.volume = Some(destination);
         } else if is_socket.contains(&destination) {
             // Since 1.1.0 the guest's socket has the mode of the host's.
             let mode = fs::metadata(&source).map_or(0o600, |m| m.permissions().mode() & 0o777);
@@ -134,7 +142,14 @@ async fn live(state: &State, name: &str, mut news: File, go: OwnedFd) -> io::Res
     clock.reset();
     let made = read(state, name)?;
     let dir = state.container(name);
-    let mut machine = machine::start(state, &dir, made.memory, &made.shares)?;
+    let booting = machine::start(state, &dir, made.memory, &made.shares, made.volume.as_deref());
+    let mut machine = match booting {
+        Ok(machine) => machine,
+        Err(e) => {
+            let _ = writeln!(news, "failed to bootstrap container {name}: {e}");
+            return Err(e);
+        }
+    };
     let relays = if state.double().relay { made.sockets.clone() } else { Vec::new() };
     let wire = connect(&mut machine, relays)?;
     let (from_guest, mut to_guest) = split(wire.open(&Open::Control)?);

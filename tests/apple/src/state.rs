@@ -123,8 +123,18 @@ impl State {
 
     /// Removes a container at once: nobody sees a part of it.
     pub(crate) fn remove(&self, name: &str) -> io::Result<()> {
+        self.discard(&self.container(name), name)
+    }
+
+    /// The directory of a volume.
+    pub(crate) fn volume(&self, name: &str) -> PathBuf {
+        self.root.join("volumes").join(name)
+    }
+
+    /// Removes a directory at once.
+    pub(crate) fn discard(&self, dir: &Path, name: &str) -> io::Result<()> {
         let aside = self.aside(name)?;
-        let moved = fs::rename(self.container(name), &aside);
+        let moved = fs::rename(dir, &aside);
         fs::remove_dir_all(aside)?;
         moved
     }

@@ -38,6 +38,8 @@ use vmclaude_init::wire::proto::{self, Open, Target};
 /// What the image has there, and its entry point.
 const SUPERVISOR: &str = "/sbin/vmclaude-init";
 const SHARE: &str = "/run/apple-share";
+/// The volume, where there is one: the fourth disk.
+const VOLUME: &str = "/dev/vdd";
 
 fn main() {
     if let Err(e) = run() {
@@ -137,6 +139,12 @@ fn prepare(boot: &Boot, wire: &Wire) -> io::Result<()> {
             sys::mount_on("", target, "", MsFlags::MS_BIND | MsFlags::MS_REMOUNT | MsFlags::MS_RDONLY, "")?;
         }
     }
+    if let Some(destination) = &boot.volume {
+        let why = |e| {
+            io::Error::other(format!("failed initial mount source={VOLUME} target={destination} type=ext4 data=: {e}"))
+        };
+        sys::mount_on(VOLUME, Path::new(destination), "ext4", MsFlags::empty(), "").map_err(why)?;
+    }
     for (destination, mode) in &boot.sockets {
         let path = Path::new(destination);
         sys::make_dir(path.parent().unwrap_or(Path::new("/")))?;
@@ -164,6 +172,10 @@ async fn process(wire: &Wire, boot: &Boot, frames: &mut mpsc::Receiver<ToGuest>)
     }
     let mut children = signal(SignalKind::child())?;
     let mut child = start(boot)?;
+    // It is the container's alone from now on, which may unmount it.
+    if let Some(volume) = &boot.volume {
+        nix::mount::umount2(Path::new(volume), nix::mount::MntFlags::MNT_DETACH)?;
+    }
     let pid = Pid::from_raw(i32::try_from(child.id()).unwrap_or(0));
     let mut take = |name: &str| streams.remove(name).ok_or(io::ErrorKind::InvalidData);
     let fd = |end: Option<OwnedFd>| end.map(File::from).ok_or(io::ErrorKind::InvalidData);
