@@ -56,7 +56,7 @@ pub fn command(host: &Host, flags: &RunFlags, argv: Vec<OsString>) -> Result<Exi
     let outside = outside(host, &place);
     let mut plan = plan(host, &settings, flags, (&place, outside.as_ref()), argv)?;
     let engine = Engine::ready(host, &settings, flags.dry_run)?;
-    let volume = if flags.dry_run { None } else { volume(host, &mut plan)? };
+    let volume = if flags.dry_run { None } else { engine.volume(host, &mut plan)? };
     let launch = engine.launch(host, &settings, &plan)?;
     if flags.dry_run {
         report::text(&report::plan::text(&plan, &launch))?;
@@ -109,38 +109,15 @@ fn tell_changes(host: &Host, changed: Result<Outcome>) {
     }
 }
 
-/// The plan's volume, unless another session has it: then what would be there is thrown away, and a person is told.
-fn volume(host: &Host, plan: &mut Plan) -> Result<Option<Held>> {
-    let Some(local) = &mut plan.local else { return Ok(None) };
-    let Some(file) = &local.volume else { return Ok(None) };
-    let held = session::volume::hold(file, local.size)?;
-    if held.is_none() {
-        local.volume = None;
-        if host.tty[2] {
-            let dirs = plan::volumes::listed(&local.dirs);
-            report::note(&format!(
-                "another session of this project has its volume: here {dirs} will be empty, and not kept"
-            ));
-        }
-    }
-    Ok(held)
-}
-
 /// What of the project is on a disk of the guest's own.
 fn local(host: &Host, settings: &Settings, place: &Place, plan: &Plan) -> Result<Option<Local>> {
     let project = plan.mounts.first().map_or("", |m| &m.tag);
     let key = place.state.project.file_name().unwrap_or_default();
-    let local = settings.volumes.of_run(&plan.protected, project, session::volume::path(&host.dirs.state, key))?;
-    match settings.engine {
-        settings::Engine::Qemu => Ok(local),
-        settings::Engine::Apple => {
-            if let Some(local) = local.filter(|_| host.tty[2]) {
-                let dirs = plan::volumes::listed(&local.dirs);
-                report::note(&format!("with Apple's container, {dirs} stays in the project"));
-            }
-            Ok(None)
-        }
-    }
+    let file = match settings.engine {
+        settings::Engine::Qemu => session::volume::path(&host.dirs.state, key),
+        settings::Engine::Apple => session::volume::lock_path(&host.dirs.state, key),
+    };
+    settings.volumes.of_run(&plan.protected, project, file)
 }
 
 /// Looks at the files that run unasked, beside the boot; the receiver hears when the guest may write.
@@ -236,6 +213,26 @@ impl Engine {
             settings::Engine::Qemu => qemu::ready(host, settings, dry_run).map(Engine::Qemu),
             settings::Engine::Apple => apple::ready(host, settings, dry_run).map(Engine::Apple),
         }
+    }
+
+    /// The plan's volume, unless another session has it: then what would be there is thrown away, and a person is told.
+    fn volume(&self, host: &Host, plan: &mut Plan) -> Result<Option<Held>> {
+        let Some(local) = &mut plan.local else { return Ok(None) };
+        let Some(file) = &local.volume else { return Ok(None) };
+        let held = match self {
+            Engine::Qemu(_) => session::volume::hold(file, local.size)?,
+            Engine::Apple(container) => session::apple::volume::hold(container, file, local.size)?,
+        };
+        if held.is_none() {
+            local.volume = None;
+            if host.tty[2] {
+                let dirs = plan::volumes::listed(&local.dirs);
+                report::note(&format!(
+                    "another session of this project has its volume: here {dirs} will be empty, and not kept"
+                ));
+            }
+        }
+        Ok(held)
     }
 
     /// The processes for this plan.

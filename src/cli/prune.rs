@@ -41,10 +41,11 @@ fn containers(host: &Host, settings: &Settings) -> Result<usize> {
 
 /// As [`run`], when the settings say something that makes no sense: that is another verb's to tell.
 pub(super) fn run_anyway(host: &Host, words: &Prune) -> Result<Exit> {
+    let settings = settings::load(host);
     if words.volumes {
-        volumes(host, words.yes)?;
+        volumes(host, settings.as_ref().ok(), words.yes)?;
     }
-    match settings::load(host) {
+    match settings {
         Ok(settings) => run(host, &settings),
         Err(e) => {
             record::prune(&host.dirs.runs())?;
@@ -54,9 +55,16 @@ pub(super) fn run_anyway(host: &Host, words: &Prune) -> Result<Exit> {
 }
 
 /// Removes every volume that no session has, after asking.
-fn volumes(host: &Host, yes: bool) -> Result<()> {
-    volume::sweep(&host.dirs.state);
-    let (busy, free): (Vec<Seen>, Vec<Seen>) = volume::all(&host.dirs.state).into_iter().partition(|seen| seen.in_use);
+fn volumes(host: &Host, settings: Option<&Settings>, yes: bool) -> Result<()> {
+    let state = &host.dirs.state;
+    volume::sweep(state);
+    let apple = settings.filter(|settings| settings.engine == Engine::Apple);
+    let apple = apple.map(|settings| crate::run::apple::for_sweep(host, settings)).transpose()?;
+    let mut all = volume::all(state);
+    if let Some(container) = &apple {
+        all.extend(apple::volume::all(container, state)?);
+    }
+    let (busy, free): (Vec<Seen>, Vec<Seen>) = all.into_iter().partition(|seen| seen.in_use);
     for seen in &busy {
         report::note(&format!("a session has the volume of {}: it stays", project(host, seen)));
     }
@@ -69,7 +77,11 @@ fn volumes(host: &Host, yes: bool) -> Result<()> {
     }
     let (mut removed, mut bytes) = (0, 0);
     for seen in &free {
-        match volume::remove(&seen.file)? {
+        let gone = match apple.as_ref().filter(|_| seen.name.is_some()) {
+            Some(container) => apple::volume::remove(container, state, seen)?,
+            None => volume::remove(&seen.file)?,
+        };
+        match gone {
             true => (removed, bytes) = (removed + 1, bytes + seen.allocated),
             false => report::note(&format!("a session has just taken the volume of {}: it stays", project(host, seen))),
         }
@@ -96,8 +108,7 @@ fn confirm(host: &Host, free: &[Seen]) -> Result<()> {
 
 /// The project as a person knows it: its path when it last ran, or else the volume's own name.
 fn project(host: &Host, seen: &Seen) -> String {
-    let key = seen.file.file_stem().unwrap_or_default();
-    let noted = std::fs::read(host.dirs.guest_home.join("projects").join(key).join("path"));
+    let noted = std::fs::read(host.dirs.guest_home.join("projects").join(&seen.project).join("path"));
     let path = noted.map(|bytes| String::from_utf8_lossy(&bytes).trim_end().to_owned());
     path.unwrap_or_else(|_| seen.file.display().to_string())
 }

@@ -185,7 +185,7 @@ pub(super) fn lost(why: impl std::fmt::Display) -> Failure {
 }
 
 /// The volume is damaged: nothing of it is removed before a person says so.
-fn no_volume(plan: &Plan, why: &str) -> Failure {
+pub(super) fn no_volume(plan: &Plan, why: &str) -> Failure {
     let failure = Failure::new("the project's volume cannot be used").because(why.escape_debug());
     plan.volume().into_iter().fold(failure, |failure, file| failure.next(volume::remedy(file)))
 }

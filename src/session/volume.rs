@@ -1,4 +1,5 @@
-//! Volumes: one file per project, with what a guest keeps on a disk of its own. Whoever has one holds its lock.
+//! Volumes: one per project, with what a guest keeps on a disk of its own. Whoever has one holds the lock of its file: with QEMU
+//! that is the volume itself, with Apple's `container`, which keeps volumes of its own, a file that is empty.
 
 use crate::error::{Context, Failure, Result};
 use crate::files::{self, private_dir};
@@ -13,6 +14,10 @@ use std::time::{Duration, Instant};
 
 /// The end of a volume's name.
 const ENDING: &str = "ext4";
+/// The end of the name of a file that is no more than the lock of one of Apple's.
+const LOCK_ENDING: &str = "apple";
+/// The end of the name of one that is being made.
+const NEW: &str = "new";
 /// The lock under which volumes are made.
 const LOCK: &str = "lock";
 /// How long a session that was killed may hold its volume until it is really gone, and somebody may who only looks.
@@ -37,9 +42,18 @@ fn dir(state: &Path) -> PathBuf {
 
 /// The volume of the project that is known by `key`, whether it is there or not.
 pub fn path(state: &Path, key: &OsStr) -> PathBuf {
+    named(state, key, ENDING)
+}
+
+/// The file that is locked by whoever has the volume that Apple's `container` keeps for that project.
+pub fn lock_path(state: &Path, key: &OsStr) -> PathBuf {
+    named(state, key, LOCK_ENDING)
+}
+
+fn named(state: &Path, key: &OsStr, ending: &str) -> PathBuf {
     let mut name = key.to_os_string();
     name.push(".");
-    name.push(ENDING);
+    name.push(ending);
     dir(state).join(name)
 }
 
@@ -48,10 +62,25 @@ pub fn path(state: &Path, key: &OsStr) -> PathBuf {
 /// # Errors
 /// When it cannot be made, or is not a file of ours alone.
 pub fn hold(file: &Path, mib: u64) -> Result<Option<Held>> {
+    hold_made(file, &|aside, opened| {
+        opened.set_len(mib << 20).what(|| format!("cannot make {}", file.display()))?;
+        image::make_volume(aside)
+    })
+}
+
+/// The lock in this file, which is made where there is none; `None`: another session has it.
+///
+/// # Errors
+/// As [`hold`].
+pub(super) fn hold_lock(file: &Path) -> Result<Option<Held>> {
+    hold_made(file, &|_, _| Ok(()))
+}
+
+fn hold_made(file: &Path, fill: &dyn Fn(&Path, &File) -> Result<()>) -> Result<Option<Held>> {
     let end = Instant::now() + PATIENCE;
     loop {
         let Some(opened) = open(file)? else {
-            make(file, mib)?;
+            make(file, fill)?;
             continue;
         };
         match Flock::lock(opened, FlockArg::LockExclusiveNonblock) {
@@ -90,7 +119,7 @@ fn is_there(path: &Path, opened: &File) -> bool {
 }
 
 /// Makes it aside, so that what has its name is whole.
-fn make(file: &Path, mib: u64) -> Result<()> {
+fn make(file: &Path, fill: &dyn Fn(&Path, &File) -> Result<()>) -> Result<()> {
     let what = || format!("cannot make {}", file.display());
     let dir = file.parent().unwrap_or(Path::new("/"));
     private_dir(dir)?;
@@ -98,10 +127,10 @@ fn make(file: &Path, mib: u64) -> Result<()> {
     if file.exists() {
         return Ok(());
     }
-    let aside = file.with_extension("new");
+    let aside = file.with_extension(NEW);
     let _ = std::fs::remove_file(&aside);
     let opened = File::options().write(true).create_new(true).mode(0o600).open(&aside).what(what)?;
-    let made = opened.set_len(mib << 20).what(what).and_then(|()| image::make_volume(&aside));
+    let made = fill(&aside, &opened);
     let made = made.and_then(|()| opened.sync_all().and_then(|()| std::fs::rename(&aside, file)).what(what));
     if made.is_err() {
         let _ = std::fs::remove_file(&aside);
@@ -112,6 +141,9 @@ fn make(file: &Path, mib: u64) -> Result<()> {
 /// A volume as others see it.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct Seen {
+    /// The project that it is of, as its state is called.
+    #[serde(skip)]
+    pub project: String,
     /// The file.
     pub file: PathBuf,
     /// The most that it can hold, in bytes.
@@ -120,19 +152,31 @@ pub struct Seen {
     pub allocated: u64,
     /// Whether a session has it.
     pub in_use: bool,
+    /// What Apple's `container` calls it, where that keeps it.
+    #[serde(skip)]
+    pub name: Option<String>,
 }
 
 /// What a person may type when the volume in this file is damaged.
 pub(super) fn remedy(file: &Path) -> String {
+    if file.extension().is_some_and(|e| e == LOCK_ENDING) {
+        return "vmclaude prune --volumes   # with everything in it".to_owned();
+    }
     format!("e2fsck -f {}   # or: vmclaude prune --volumes", files::quoted(file))
 }
 
 /// Looks at the volume in this file; `None`: there is none.
 fn look(file: &Path) -> Option<Seen> {
     let meta = std::fs::symlink_metadata(file).ok().filter(std::fs::Metadata::is_file)?;
+    let project = file.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+    let (size, allocated) = (meta.len(), meta.blocks() * 512);
+    Some(Seen { project, file: file.to_path_buf(), size, allocated, in_use: is_held(file)?, name: None })
+}
+
+/// Whether somebody holds the lock of this file; `None`: there is none, or it is not ours.
+pub(super) fn is_held(file: &Path) -> Option<bool> {
     // Shared, and given back at once: a session that wants it at this moment waits for longer.
-    let in_use = open(file).ok()?.is_some_and(|file| Flock::lock(file, FlockArg::LockSharedNonblock).is_err());
-    Some(Seen { file: file.to_path_buf(), size: meta.len(), allocated: meta.blocks() * 512, in_use })
+    open(file).ok()?.map(|file| Flock::lock(file, FlockArg::LockSharedNonblock).is_err())
 }
 
 /// All volumes, by name.
@@ -156,6 +200,13 @@ pub fn remove(file: &Path) -> Result<bool> {
     Ok(true)
 }
 
+/// Removes the file of a lock that is held: whoever waits for it makes another.
+pub(super) fn discard_lock(file: &Path, held: Held) -> Result<()> {
+    std::fs::remove_file(file).what(|| format!("cannot remove {}", file.display()))?;
+    drop(held);
+    Ok(())
+}
+
 /// Removes what somebody left who was killed while making one.
 pub fn sweep(state: &Path) {
     let dir = dir(state);
@@ -164,7 +215,7 @@ pub fn sweep(state: &Path) {
     }
     let Ok(Some(_lock)) = files::try_lock(&dir.join(LOCK)) else { return };
     for path in std::fs::read_dir(&dir).into_iter().flatten().flatten().map(|entry| entry.path()) {
-        if path.extension().is_some_and(|e| e == "new") {
+        if path.extension().is_some_and(|e| e == NEW) {
             let _ = std::fs::remove_file(path);
         }
     }

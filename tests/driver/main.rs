@@ -16,8 +16,8 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
-use vmclaude::engine::apple::{self, Container, Place, Wire, calls, version::Version};
-use vmclaude::plan::{Limits, Mount, Network, Plan, Protected, Setup, User, Watch};
+use vmclaude::engine::apple::{self, Container, Place, Wire, calls, version::Version, volumes};
+use vmclaude::plan::{Limits, Local, Mount, Network, Plan, Protected, Setup, User, Watch};
 
 static SPEC: LazyLock<Spec> = LazyLock::new(Spec::load);
 
@@ -60,8 +60,9 @@ fn plan() -> impl Strategy<Value = Plan> {
     let extra = prop::collection::vec((path(), any::<bool>()), 0..4);
     let own = prop::collection::vec("[a-z]{1,9}", 0..3);
     let protected = prop::collection::vec("[.a-z]{1,3}/[-a-z :,=]{1,9}", 0..3);
-    (path(), path(), extra, env, 512u64..(1 << 20), prop::option::of(1u32..65), own, protected).prop_map(
-        |(project, home, extra, env, memory, cpus, own, protected)| {
+    let local = prop::option::of(prop::option::of(("[0-9a-f]{16}", 512u64..(1 << 20))));
+    (path(), path(), extra, env, 512u64..(1 << 20), prop::option::of(1u32..65), (own, local), protected).prop_map(
+        |(project, home, extra, env, memory, cpus, (own, local), protected)| {
             let mount = |host: PathBuf, guest: String, writable| Mount {
                 host,
                 guest: guest.into(),
@@ -77,7 +78,11 @@ fn plan() -> impl Strategy<Value = Plan> {
             let extra = extra.into_iter().enumerate();
             mounts.extend(extra.map(|(n, (host, writable))| mount(host, format!("/mnt/{n}"), writable)));
             Plan {
-                local: None,
+                local: local.map(|kept| Local {
+                    dirs: vec!["node_modules".into()],
+                    size: kept.as_ref().map_or(512, |(_, size)| *size),
+                    volume: kept.map(|(key, _)| format!("/state/volumes/{key}.apple").into()),
+                }),
                 watch: Watch::default(),
                 argv: vec!["claude".into(), "---".into(), "--rm".into()],
                 cwd: "/workspace".into(),
@@ -154,6 +159,10 @@ proptest! {
         prop_assert_eq!(made.cpus, i64::from(plan.limits.cpus_for(false, container.cores)));
         prop_assert_eq!(made.sockets.len(), usize::from(container.wire == Wire::Socket));
         prop_assert_eq!(made.directories.len(), plan.mounts.len());
+        let volume = plan.volume().map(|lock| (apple::volumes::name_of(&container.owner, lock), apple::volumes::GUEST));
+        let named = made.volumes.iter().map(|v| (v.name.clone(), v.destination.as_str()));
+        prop_assert_eq!(named.collect::<Vec<_>>(), Vec::from_iter(volume));
+        prop_assert_eq!(made.cap_add.iter().any(|cap| cap == "SYS_ADMIN"), plan.local.is_some());
         for mount in &plan.mounts {
             let same = |m: &&run_words::Mount| Path::new(&m.destination) == mount.guest;
             let found = made.directories.iter().find(same).expect("its destination");
@@ -168,7 +177,7 @@ proptest! {
     }
 
     #[test]
-    fn every_other_call_is_accepted(name in "vmclaude-[a-zA-Z0-9]{8}", packages in "[a-z0-9+. -]{0,20}", context in path()) {
+    fn every_other_call_is_accepted(name in "vmclaude-[a-zA-Z0-9]{8}", mib in 512u64..(1 << 20), packages in "[a-z0-9+. -]{0,20}", context in path()) {
         let labels = BTreeMap::from([("vmclaude.wire".to_owned(), "2".to_owned())]);
         let packages = packages.trim();
         let build = calls::Build {
@@ -177,11 +186,14 @@ proptest! {
         let all = [
             calls::version(), calls::status(), calls::start(), calls::start_with_kernel(), calls::list(),
             calls::image("vmclaude:0001"), calls::remove_image("vmclaude:0001"), calls::delete(&name), calls::build(&build),
+            volumes::list(), volumes::create("0123456789abcdef", "0123456789abcdef", mib), volumes::delete(&name),
         ];
         for call in all {
             let parsed = parse(&call.args).map_err(proptest::test_runner::TestCaseError::fail)?;
             prop_assert!(!parsed.command.contains("prune"));
             prop_assert!(!parsed.has("all") || parsed.command == "list", "--all is for looking only");
+            let size = parsed.value("s").map(|size| run_words::size(size).expect("a size"));
+            prop_assert_eq!(size, (parsed.command == "volume create").then_some(mib << 20));
             prop_assert!(call.limit.as_secs() > 0);
         }
     }

@@ -1,6 +1,7 @@
 //! Starts the command: as the guest's user, in a process group of its own, in our session, so that the kernel's job
 //! control works as it does under a shell.
 
+use crate::Place;
 use crate::sys::{set_controlling, set_size};
 use nix::fcntl::OFlag;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
@@ -18,6 +19,9 @@ use vmclaude_init::wire::proto::{self, Ended, Start};
 
 /// The `tty` group of Debian, and of the devpts mount.
 const TTY_GROUP: u32 = 5;
+
+/// What we have in a container, and no command, not even one of its root's: CAP_SYS_ADMIN and CAP_SYS_TIME.
+const OURS: [libc::c_ulong; 2] = [21, 25];
 
 /// A running command and our ends of its streams.
 pub(crate) struct Running {
@@ -46,7 +50,7 @@ impl<E: Into<io::Error>> From<E> for NotStarted {
 }
 
 /// Starts it.
-pub(crate) fn start(start: &Start) -> Result<Running, NotStarted> {
+pub(crate) fn start(place: Place, start: &Start) -> Result<Running, NotStarted> {
     let (name, args) = start.argv.split_first().ok_or_else(|| io::Error::from(io::ErrorKind::InvalidInput))?;
     let text = |bytes: &[u8]| OsStr::from_bytes(bytes).to_os_string();
     let terminal = start.terminal.map(|size| open_terminal(size, start.user.0)).transpose()?;
@@ -63,7 +67,7 @@ pub(crate) fn start(start: &Start) -> Result<Running, NotStarted> {
         nix::unistd::setsid().ok();
         set_controlling(slave)?;
     }
-    become_user(&mut command, start, slave.map(|s| s.as_raw_fd()));
+    become_user(&mut command, place, start, slave.map(|s| s.as_raw_fd()));
     let child = command.spawn().map_err(|e| NotStarted::Ended(cannot(name, &e)))?;
     let pid = Pid::from_raw(i32::try_from(child.id()).unwrap_or(0));
     let (terminal, held) = terminal.unzip();
@@ -121,7 +125,7 @@ fn raise_files() -> io::Result<()> {
     Ok(())
 }
 
-fn become_user(command: &mut Command, start: &Start, terminal: Option<i32>) {
+fn become_user(command: &mut Command, place: Place, start: &Start, terminal: Option<i32>) {
     let (uid, gid) = (Uid::from_raw(start.user.0), Gid::from_raw(start.user.1));
     let mask = Mode::from_bits_truncate(start.umask);
     let closed: Vec<i32> = (0..3).filter(|n| start.stdio[*n as usize] == proto::Stdio::Closed).collect();
@@ -142,6 +146,9 @@ fn become_user(command: &mut Command, start: &Start, terminal: Option<i32>) {
         }
         crate::sys::as_usual()?;
         raise_files()?;
+        if place == Place::Container {
+            crate::sys::give_up(&OURS)?;
+        }
         umask(mask);
         nix::unistd::setgroups(&[gid])?;
         nix::unistd::setgid(gid)?;

@@ -1,9 +1,11 @@
 //! What of the project is on a disk of this machine's own: a volume that the host keeps for the project, or, while another
-//! machine has that, the scratch disk. Each directory is bound over its name in the project.
+//! machine has that, the scratch disk. Each directory is bound over its name in the project. In a container of Apple's the
+//! volume was mounted by the system; the rest is the same, and needs a right that is ours alone.
 //!
 //! Who had the volume before was hostile, perhaps with all of a guest's rights, and so was who last wrote into the project. So
 //! no link is followed on either side, and what is mounted has neither devices nor set-id files.
 
+use crate::Place;
 use crate::sys::{AsUser, at, log, make_dir, mount_on, mount_points, trim};
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, openat};
@@ -16,6 +18,7 @@ use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -62,11 +65,15 @@ fn damaged(e: io::Error) -> io::Error {
 }
 
 /// Mounts what the host asks for. What comes back is for the host: directories that could not be had.
-pub(crate) fn prepare(start: &Start) -> io::Result<Vec<ToHost>> {
+pub(crate) fn prepare(place: Place, start: &Start) -> io::Result<Vec<ToHost>> {
     let Some(local) = &start.local else { return Ok(Vec::new()) };
     // A directory that is thrown away is on the scratch disk, without which there is no machine.
     let blame = |e| if local.kept { damaged(e) } else { e };
-    let disk = if local.kept { volume() } else { thrown_away() }.map_err(blame)?;
+    let disk = match (local.kept, place) {
+        (false, _) => thrown_away()?,
+        (true, Place::Machine) => volume().map_err(blame)?,
+        (true, Place::Container) => mounted().map_err(blame)?,
+    };
     let workspace = open(WORKSPACE)?;
     let mut news = Vec::new();
     for dir in &local.dirs {
@@ -80,7 +87,11 @@ pub(crate) fn prepare(start: &Start) -> io::Result<Vec<ToHost>> {
 
 /// The errors that the kernel has noted in the volume's file system.
 pub(crate) fn errors() -> Option<ToHost> {
-    let count = std::fs::read_to_string(format!("/sys/fs/ext4/{DEVICE}/errors_count")).ok()?;
+    // Whatever the kernel calls the disk: a container has others before it.
+    let dev = std::fs::metadata(VOLUME).ok()?.dev();
+    let disk = std::fs::read_link(format!("/sys/dev/block/{}:{}", libc::major(dev), libc::minor(dev))).ok()?;
+    let name = disk.file_name()?.to_string_lossy();
+    let count = std::fs::read_to_string(format!("/sys/fs/ext4/{name}/errors_count")).ok()?;
     let count = count.trim().parse().ok().filter(|count| *count > 0)?;
     Some(ToHost::VolumeErrors(count))
 }
@@ -118,6 +129,19 @@ fn give_back() {
 /// Bytes that are free on the volume.
 fn free() -> u64 {
     nix::sys::statvfs::statvfs(VOLUME).map_or(0, |fs| fs.blocks_free() * fs.fragment_size())
+}
+
+/// Where the system has mounted it; made as safe as our own mount is, and put out of the user's reach.
+fn mounted() -> io::Result<OwnedFd> {
+    let (dir, table) = (Path::new(VOLUME), std::fs::read("/proc/self/mountinfo")?);
+    if !mount_points(&table).any(|point| point == dir) {
+        return Err(io::Error::other(format!("the system did not mount {VOLUME}")));
+    }
+    std::fs::set_permissions(dir.parent().unwrap_or(dir), PermissionsExt::from_mode(0o700))?;
+    let flags = MsFlags::MS_BIND | MsFlags::MS_REMOUNT | SAFE | MsFlags::MS_NOATIME;
+    mount(NOTHING, dir, NOTHING, flags, NOTHING).map_err(|e| at("cannot mount", dir, e))?;
+    FREE.store(free(), Ordering::Relaxed);
+    open(VOLUME)
 }
 
 /// In a copy of a saved machine it is plugged in while we run: a condition with a limit, not a pause.

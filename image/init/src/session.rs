@@ -94,7 +94,7 @@ async fn run(
     to_host: &mut WriteHalf<Stream>,
 ) -> io::Result<Ended> {
     setup::apply(place, start)?;
-    for news in local::prepare(start)? {
+    for news in local::prepare(place, start)? {
         proto::send(to_host, &news).await?;
     }
     let Prepared { network, memory } = opened.prepared;
@@ -105,7 +105,7 @@ async fn run(
     let streams = streams(wire, start).await?;
     tokio::spawn(ports::serve(wire.clone()));
     let mut children = signal(SignalKind::child())?;
-    let mut running = match command::start(start) {
+    let mut running = match command::start(place, start) {
         Ok(running) => running,
         Err(NotStarted::Ended(ended)) => return Ok(ended),
         Err(NotStarted::Failed(e)) => return Err(e),

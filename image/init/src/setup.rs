@@ -119,7 +119,12 @@ pub(crate) fn settle(place: Place, start: &Start) {
             }
             unmount_shares(start);
         }
-        Place::Container => nix::unistd::sync(),
+        Place::Container => {
+            if start.local.is_some() {
+                local::settle();
+            }
+            nix::unistd::sync();
+        }
     }
 }
 

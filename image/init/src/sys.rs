@@ -136,6 +136,17 @@ impl Drop for AsUser {
     }
 }
 
+/// From now on nothing that this process executes has these capabilities. Makes only system calls.
+pub(crate) fn give_up(capabilities: &[libc::c_ulong]) -> io::Result<()> {
+    for number in capabilities {
+        // SAFETY: takes numbers.
+        if unsafe { libc::prctl(libc::PR_CAPBSET_DROP, *number, 0, 0, 0) } != 0 {
+            return Err(io::Error::last_os_error());
+        }
+    }
+    Ok(())
+}
+
 /// Loads a kernel module from its file; one that is loaded already is fine.
 pub(crate) fn load_module(path: &Path) -> io::Result<()> {
     let file = std::fs::File::open(path).map_err(|e| at("cannot open", path, e))?;

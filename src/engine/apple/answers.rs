@@ -145,7 +145,7 @@ pub fn ours(text: &[u8], owner: &str) -> Result<Vec<Ours>> {
     Ok(ours.collect())
 }
 
-fn read<T: DeserializeOwned>(what: &str, text: &[u8]) -> Result<T> {
+pub(super) fn read<T: DeserializeOwned>(what: &str, text: &[u8]) -> Result<T> {
     serde_json::from_slice(text).map_err(|e| strange(what, e))
 }
 

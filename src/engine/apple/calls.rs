@@ -18,7 +18,9 @@ pub struct Call {
 }
 
 /// How long a question may take. The program itself waits up to 10 s for its service.
-const QUESTION: Duration = Duration::from_secs(12);
+pub(super) const QUESTION: Duration = Duration::from_secs(12);
+/// How long it may take to make or remove something.
+pub(super) const ORDER: Duration = Duration::from_secs(20);
 /// How long a service may take to start, by its own account.
 const START: u64 = 30;
 /// How long a kernel may take to be fetched.
@@ -26,7 +28,7 @@ const FETCH: Duration = Duration::from_secs(600);
 /// How long a build may take.
 const BUILD: Duration = Duration::from_secs(3600);
 
-fn call(words: &[&str], limit: Duration) -> Call {
+pub(super) fn call(words: &[&str], limit: Duration) -> Call {
     Call { args: words.iter().map(OsString::from).collect(), limit }
 }
 
@@ -69,7 +71,7 @@ pub fn list() -> Call {
 
 /// Removes one container, whatever it does.
 pub fn delete(name: &str) -> Call {
-    call(&["delete", "--force", "--", name], Duration::from_secs(20))
+    call(&["delete", "--force", "--", name], ORDER)
 }
 
 /// What an image is built from, and what it is called.

@@ -7,6 +7,7 @@ pub mod answers;
 pub mod calls;
 pub mod mounts;
 pub mod version;
+pub mod volumes;
 
 use crate::engine::launch::Program;
 use crate::error::Result;
@@ -33,6 +34,9 @@ const DROPPED: [&str; 3] = ["MKNOD", "NET_RAW", "SYS_CHROOT"];
 /// What the supervisor needs to catch the guest's connections; without, the proxies are the guest's only way out. And to set
 /// the clock as soon as the host wakes up: the system does so every 30 seconds.
 const ADDED: [&str; 3] = ["NET_ADMIN", "BPF", "SYS_TIME"];
+/// And what it needs to bind the directories of [`Local`](crate::plan::Local). It takes that from every command, so that a
+/// guest's root has it as little as without.
+const BINDS: &str = "SYS_ADMIN";
 
 /// Everything about this host that the command line depends on.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -93,10 +97,16 @@ pub fn run(container: &Container, plan: &Plan, place: &Place) -> Result<Run> {
     if container.caught {
         ADDED.iter().for_each(|cap| arg(&["--cap-add", cap]));
     }
+    if plan.local.is_some() {
+        arg(&["--cap-add", BINDS]);
+    }
     let mounts = mounts::spell(&plan.mounts, &place.dir)?;
     args.extend(mounts.args);
     for dir in &plan.setup.own {
         args.extend(["--tmpfs".into(), dir.clone().into()]);
+    }
+    if let Some(lock) = plan.volume() {
+        args.extend(volumes::words(&volumes::name_of(&container.owner, lock)));
     }
     args.extend(read_only(container, plan));
     if container.wire == Wire::Socket {

@@ -175,6 +175,40 @@ fn only_containers_with_our_labels_and_our_name_are_ours() {
 }
 
 #[test]
+fn a_project_has_one_volume_and_only_what_follows_from_its_labels_is_ours() {
+    let mut plan = plan(vec![mount("/Users/you/shop", "/workspace", true)]);
+    let text = |plan: &Plan| words(&container(), plan).join(" ");
+    assert!(!text(&plan).contains("SYS_ADMIN"), "{}", text(&plan));
+    plan.local = Some(crate::plan::Local {
+        dirs: vec!["target".into()],
+        volume: Some("/s/volumes/ab12.apple".into()),
+        size: 1024,
+    });
+    let name = "vmclaude-0123456789abcdef-ab12";
+    for part in ["--cap-add SYS_ADMIN", &format!("-v {name}:/run/vmclaude/host/volume ")] {
+        assert!(text(&plan).contains(part), "{part:?} in {}", text(&plan));
+    }
+    plan.local = plan.local.map(|local| crate::plan::Local { volume: None, ..local });
+    assert!(text(&plan).contains("SYS_ADMIN") && !text(&plan).contains(name), "what is thrown away is bound too");
+    // As the source writes it.
+    let listed = |name: &str, labels: &str| {
+        let text = format!(
+            r#"[{{"id":"{name}","configuration":{{"name":"{name}","driver":"local","format":"ext4","source":"\/a\/volume.img",
+            "creationDate":"2026-11-01T00:00:00Z","labels":{labels},"options":{{"size":"1024M"}},"sizeInBytes":1073741824}}}}]"#
+        );
+        volumes::ours(text.as_bytes(), "0123456789abcdef").expect("a list")
+    };
+    let ours = r#"{"vmclaude.state":"0123456789abcdef","vmclaude.project":"ab12"}"#;
+    let file = "/a/volume.img".into();
+    let found = volumes::Volume { name: name.into(), project: "ab12".into(), file, size: 1 << 30 };
+    assert_eq!(listed(name, ours), [found]);
+    assert_eq!(listed("vmclaude-other-ab12", ours), [], "somebody copied our labels");
+    assert_eq!(listed(name, r#"{"vmclaude.state":"another","vmclaude.project":"ab12"}"#), []);
+    assert_eq!(listed(name, "{}"), []);
+    assert!(volumes::ours(br#"[{"configuration":{"name":"x"}}]"#, "o").is_err());
+}
+
+#[test]
 fn what_is_missing_is_named() {
     let missing = |e: Result<()>| e.expect_err("not an answer").because.join(" ");
     assert!(missing(answers::runs(b"{}").map(drop)).contains("`status`"));

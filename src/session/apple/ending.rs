@@ -72,7 +72,8 @@ impl Drop for Client {
         drop(self.life.take());
         let ended = self.running.wait(if self.farewell { PROPER } else { SOON });
         place::remove(&self.id);
-        let proper = self.farewell && ended == Some(true);
+        // Whoever has the volume next needs to know that the machine has it no more.
+        let proper = self.farewell && ended == Some(true) && !self.has_volume;
         if proper || remove(&self.asked, &self.owner, &self.name) {
             self.running.kill();
             let _ = std::fs::remove_file(self.dir.join(NOTE));

@@ -10,6 +10,7 @@ mod ending;
 mod place;
 pub mod service;
 mod start;
+pub mod volume;
 
 pub use call::Asked;
 pub use ending::{Leftovers, sweep};

@@ -21,6 +21,8 @@ use vmclaude_init::wire::mux::Wire;
 
 /// How long a container may take from its start until its supervisor connects. The service boots one machine at a time.
 const CONNECT: Duration = Duration::from_secs(60);
+/// What the client says.
+const LOG: &str = "container.log";
 /// How often a client is looked at while its supervisor has not connected.
 const LOOK: Duration = Duration::from_millis(20);
 
@@ -35,6 +37,8 @@ pub(in crate::session) struct Client {
     pub(super) owner: String,
     /// The session's directory, kept when the container could not be removed.
     pub(super) dir: PathBuf,
+    /// Whether its machine has the project's volume.
+    pub(super) has_volume: bool,
     /// Whether the conversation came to its proper end.
     pub(super) farewell: bool,
 }
@@ -63,7 +67,7 @@ pub(in crate::session) async fn start(
         Way::Stdio => std::io::pipe().map(|(heard, stdout)| (Some(heard), Some(stdout))).what(what)?,
     };
     let streams = (Stdio::from(stdin), stdout.map(Stdio::from));
-    let running = child::start_free(&run.program, &Handles::of(dir), "container.log", streams)?;
+    let running = child::start_free(&run.program, &Handles::of(dir), LOG, streams)?;
     profile::mark("container is started");
     let (life, spoken) = if listener.is_some() { (Some(life), None) } else { (None, Some(life)) };
     *slot = Some(Machine::Apple(Client {
@@ -74,13 +78,14 @@ pub(in crate::session) async fn start(
         asked: container.into(),
         owner: container.owner.clone(),
         dir: dir.to_path_buf(),
+        has_volume: plan.volume().is_some(),
         farewell: false,
     }));
     match (listener, spoken, heard) {
         (Some(listener), ..) => {
             let stream = tokio::select! {
                 stream = accept(listener, &place.dir) => stream?,
-                failure = watch(slot) => return Err(failure),
+                () = watch(slot) => return Err(not_started(plan, dir, slot)),
             };
             converse::connect(stream).await
         }
@@ -89,7 +94,7 @@ pub(in crate::session) async fn start(
             let io = join(from, pipe::Sender::from_owned_fd(to.into()).what(what)?);
             tokio::select! {
                 wire = converse::connect(io) => wire,
-                failure = watch(slot) => Err(failure),
+                () = watch(slot) => Err(not_started(plan, dir, slot)),
             }
         }
         _ => Err(converse::lost("it has no wire")),
@@ -127,11 +132,18 @@ async fn accept(listener: UnixListener, dir: &Path) -> Result<UnixStream> {
 }
 
 /// Comes back when the client has ended before its supervisor connected.
-async fn watch(slot: &mut Option<Machine>) -> Failure {
-    loop {
-        if let Some(gone) = slot.as_mut().and_then(Machine::gone) {
-            return Failure::new("the virtual machine could not be started").because(gone);
-        }
+async fn watch(slot: &mut Option<Machine>) {
+    while slot.as_mut().and_then(Machine::gone).is_none() {
         tokio::time::sleep(LOOK).await;
     }
+}
+
+/// Why, as far as its log tells: the system mounts the volume before anything of ours runs.
+fn not_started(plan: &Plan, dir: &Path, slot: &mut Option<Machine>) -> Failure {
+    let log = std::fs::read(dir.join(LOG)).unwrap_or_default();
+    if plan.volume().is_some() && String::from_utf8_lossy(&log).contains(apple::volumes::GUEST) {
+        return converse::no_volume(plan, "Apple's container cannot mount it");
+    }
+    let why = slot.as_mut().and_then(Machine::gone).unwrap_or_default();
+    Failure::new("the virtual machine could not be started").because(why)
 }
