@@ -110,8 +110,13 @@ impl Setting {
         match deed {
             Deed::Paged => false,
             Deed::Exits(_) | Deed::Dies(_) | Deed::Descriptors => true,
-            // Who leads a session of their own cannot be stopped by it: nobody could continue them.
-            Deed::Gets(Signal::SIGTSTP, false) if matches!(self, Setting::Ssh | Setting::Script) => false,
+            // Who leads a session of their own cannot be stopped by it: nobody could continue them. And what a shell that does not
+            // wait says of a job that is stopped, goes on and dies at once, differs from run to run.
+            Deed::Gets(Signal::SIGTSTP, false)
+                if matches!(self, Setting::Ssh | Setting::Script | Setting::Background) =>
+            {
+                false
+            }
             Deed::Gets(..) => self != Setting::Tmux,
             Deed::Arguments | Deed::LongArgument => self != Setting::Closed,
             Deed::ReadsAll => !matches!(self, Setting::Closed | Setting::Background | Setting::Mixed),

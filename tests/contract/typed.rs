@@ -102,7 +102,9 @@ fn line(world: &World, setting: Setting, server: Option<&Server>) -> String {
 fn act(world: &World, engine: Engine, setting: Setting, deed: &Deed, typist: &mut Typist) -> String {
     let mut screen = String::new();
     match deed {
-        Deed::Gets(Signal::SIGTSTP, false) if setting == Setting::Terminal => stop_by_signal(world, engine, typist),
+        Deed::Gets(Signal::SIGTSTP, false) if matches!(setting, Setting::Terminal | Setting::Mixed) => {
+            stop_by_signal(world, engine, typist)
+        }
         Deed::Gets(signal, caught) => send(world, *signal, *caught, setting),
         Deed::Key(key, _) => {
             match setting {
@@ -198,7 +200,8 @@ fn stop_by_signal(world: &World, engine: Engine, typist: &mut Typist) {
     kill(pid, Signal::SIGTSTP).expect("kill");
     typist.wait(PROMPT);
     typist.keys("fg\n");
-    typist.wait("fg\r\nbash job");
+    typist.wait("fg\r\n");
+    typist.wait("bash job");
     until("it goes on", || (state(pid) != Some('T')).then_some(()));
     settle(world, engine);
     kill(pid, Signal::SIGTERM).expect("kill");
