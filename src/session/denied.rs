@@ -3,9 +3,11 @@
 use crate::error::{Context, Result};
 use crate::files;
 use crate::host::{Dirs, now};
-use crate::net::{Denial, shown};
+use crate::net::{Denial, Denials, shown};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
+use std::sync::mpsc;
+use std::thread::JoinHandle;
 
 /// How many are kept.
 const KEPT: usize = 32;
@@ -28,19 +30,66 @@ pub struct Refused {
     pub allow: Option<String>,
 }
 
-/// Adds one refusal, instead of an older one of the same.
+/// Keeps what a session refuses while it runs, in a thread: to write until it is on the disk takes time, and a guest that
+/// scans would have everybody else wait for it.
+#[derive(Debug)]
+pub struct Keeper {
+    /// `None`: it is over.
+    tell: mpsc::Sender<Option<Denial>>,
+    thread: JoinHandle<()>,
+}
+
+impl Keeper {
+    /// For the sessions of this project; what is noted in the denials is kept.
+    pub fn start(dirs: Dirs, project: PathBuf) -> (Denials, Keeper) {
+        let (tell, told) = mpsc::channel::<Option<Denial>>();
+        let thread = std::thread::spawn(move || {
+            while let Ok(Some(first)) = told.recv() {
+                let (mut new, mut over) = (vec![first], false);
+                while let Ok(next) = told.try_recv() {
+                    match next {
+                        Some(denial) => new.push(denial),
+                        None => over = true,
+                    }
+                }
+                if let Err(e) = keep(&dirs, &project, &new) {
+                    tracing::warn!("{e}");
+                }
+                if over {
+                    return;
+                }
+            }
+        });
+        let sender = tell.clone();
+        let denials = Denials::told(move |all| {
+            // Nobody hears it when all is over.
+            let _ = sender.send(all.last().cloned());
+        });
+        (denials, Keeper { tell, thread })
+    }
+
+    /// Waits until all is kept.
+    pub fn finish(self) {
+        let _ = self.tell.send(None);
+        let _ = self.thread.join();
+    }
+}
+
+/// Adds refusals, instead of older ones of the same.
 ///
 /// # Errors
 /// When the file cannot be written.
-pub fn keep(dirs: &Dirs, project: &Path, denial: &Denial) -> Result<()> {
+fn keep(dirs: &Dirs, project: &Path, denials: &[Denial]) -> Result<()> {
     files::private_dir(&dirs.state)?;
     let _lock = files::lock_within(&dirs.state.join("denied.lock"), LOCK_LIMIT)?;
     let when = now();
-    let (target, why) = (shown(&denial.target), denial.why.to_owned());
-    let new = Refused { when, project: project.to_path_buf(), target, why, allow: denial.remedy() };
     let mut all = last(dirs);
-    all.retain(|old| (&old.target, &old.project) != (&new.target, &new.project));
-    all.push(new);
+    for denial in denials {
+        let (target, why) = (shown(&denial.target), denial.why.to_owned());
+        let new = Refused { when, project: project.to_path_buf(), target, why, allow: denial.remedy() };
+        all.retain(|old| (&old.target, &old.project) != (&new.target, &new.project));
+        all.push(new);
+    }
     let text = serde_json::to_vec(&all[all.len().saturating_sub(KEPT)..]).what(|| "cannot write what was refused")?;
     files::write_atomic(&file(dirs), &text, 0o600)
 }
@@ -71,9 +120,10 @@ mod tests {
             let target = Target::Addr([10, 0, 0, 1].into(), n);
             Denial { target, addr: Some(([10, 0, 0, 1], n).into()), why: "a private network" }
         };
-        for n in [1, 2, 1].into_iter().chain(3..60) {
-            keep(&dirs, Path::new("/p"), &denial(n)).expect("written");
+        for n in [1, 2, 1].into_iter().chain(3..20) {
+            keep(&dirs, Path::new("/p"), &[denial(n)]).expect("written");
         }
+        keep(&dirs, Path::new("/p"), &(20..60).map(denial).collect::<Vec<_>>()).expect("written");
         let all = last(&dirs);
         assert_eq!((all.len(), all[KEPT - 1].target.as_str()), (KEPT, "10.0.0.1:59"));
         assert_eq!(all[0].allow.as_deref(), Some("[network] allow_local = [\"10.0.0.1\"]"));
