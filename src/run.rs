@@ -10,7 +10,7 @@ use crate::error::{Context, Failure, Result};
 use crate::exit::Exit;
 use crate::git::{self, Outside};
 use crate::host::Host;
-use crate::net::Denials;
+use crate::net::authorities;
 use crate::plan::auth::{Api, Auth};
 use crate::plan::mounts::GUEST_HOME;
 use crate::plan::{self, Identity, Local, Place, Plan, Setup, State};
@@ -22,7 +22,7 @@ use crate::session::{self, denied};
 use crate::settings::{self, Settings};
 use crate::state;
 use crate::tripwire::{Outcome, Trees, Watch, walk};
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -69,11 +69,12 @@ pub fn command(host: &Host, flags: &RunFlags, argv: Vec<OsString>) -> Result<Exi
         git::pin(&place.state.project, Some(outside))?;
     }
     profile::mark("planned");
-    let denials = denials(host, &project.root);
+    let (denials, kept) = denied::Keeper::start(host.dirs.clone(), project.root.clone());
     let notes = Notes::default();
     let (watch, ready) = watch(host, &plan, root)?;
-    let given = session::Given { ready, volume };
+    let given = session::Given { ready, volume, authorities: authorities(host) };
     let outcome = session::run(host, &plan, &launch, denials.clone(), &notes, given);
+    kept.finish();
     let changed = watch.finish(&engine.only_checked(&plan));
     profile::mark("the project was looked at again");
     if outcome.is_ok() {
@@ -141,15 +142,10 @@ fn outside(host: &Host, place: &Place) -> Option<Outside> {
     })
 }
 
-/// What the guest is refused, kept for `vmclaude status` as it happens.
-fn denials(host: &Host, project: &Path) -> Denials {
-    let (dirs, project) = (host.dirs.clone(), project.to_path_buf());
-    Denials::told(move |all| {
-        let kept = all.last().map(|new| denied::keep(&dirs, &project, new));
-        if let Some(Err(e)) = kept {
-            tracing::warn!("{e}");
-        }
-    })
+/// What this host trusts, read beside the boot.
+fn authorities(host: &Host) -> session::Authorities {
+    let env = host.env.clone();
+    std::thread::spawn(move || authorities::trusted(|name| env.get(OsStr::new(name))?.to_str()))
 }
 
 /// The project with the identity of what was opened, which the share checks again.

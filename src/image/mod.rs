@@ -17,7 +17,6 @@ mod sources;
 mod stamp;
 pub mod store;
 mod tools;
-mod trust;
 
 pub use build::{Request, build};
 pub use scratch::make_volume;

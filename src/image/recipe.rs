@@ -1,7 +1,8 @@
 //! What a base system is made of, and the key under which it is found again.
 
-use super::{sources, trust};
+use super::sources;
 use crate::error::{Failure, Result};
+use crate::net::authorities;
 use sha2::{Digest, Sha256};
 use std::path::Path;
 
@@ -25,7 +26,7 @@ pub(super) struct Recipe {
     /// Where they come from.
     pub(super) sources: sources::Sources,
     /// What the host trusts beyond them.
-    pub(super) certificates: trust::Certificates,
+    pub(super) certificates: authorities::Certificates,
 }
 
 impl Recipe {
@@ -45,7 +46,7 @@ impl Recipe {
         }
         let root = Path::new("/");
         let sources = sources::read(&root.join("etc"), arch)?;
-        Ok(Recipe { arch, packages, sources, certificates: trust::read(root) })
+        Ok(Recipe { arch, packages, sources, certificates: authorities::installed(root) })
     }
 
     /// The digest of all of it: equal keys, equal base systems (but for what the archives published in between).
@@ -83,7 +84,7 @@ mod tests {
             arch: "amd64",
             packages: vec!["bash".into(), "git".into()],
             sources: sources::Sources { suite: "s".into(), kernel: "k".into(), lines: vec!["deb x".into()] },
-            certificates: trust::Certificates::new(),
+            certificates: authorities::Certificates::new(),
         }
     }
 

@@ -96,8 +96,14 @@ const GUEST: &[(&str, &str)] = &[
     ("CLAUDE_CODE_DISABLE_AGENT_VIEW", "1"),
     ("CLAUDE_CONFIG_DIR", super::state::CONFIG),
     ("CLAUDE_SECURESTORAGE_CONFIG_DIR", super::state::LOGIN),
-    ("NODE_EXTRA_CA_CERTS", "/etc/ssl/certs/ca-certificates.crt"),
+    // Those that bring lists of their own, or look elsewhere: a company's authority is only in this one.
+    ("NODE_EXTRA_CA_CERTS", AUTHORITIES),
+    ("REQUESTS_CA_BUNDLE", AUTHORITIES),
+    ("SSL_CERT_FILE", AUTHORITIES),
 ];
+
+/// All that the guest trusts, in one file.
+const AUTHORITIES: &str = "/etc/ssl/certs/ca-certificates.crt";
 
 /// The way out for programs that know of proxies: with it the host is told names, not only addresses. There is a SOCKS
 /// proxy too, but `ALL_PROXY` stays unset: some programs take it for one that they cannot speak to, and give up.

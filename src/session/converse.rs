@@ -1,5 +1,6 @@
 //! The host's side of the wire: start, relay, signals, exit.
 
+use super::Authorities;
 use super::house::House;
 use super::machine::Machine;
 use super::memory;
@@ -35,10 +36,9 @@ const START_LIMIT: Duration = Duration::from_secs(90);
 pub(super) async fn run(
     host: &Host,
     plan: &Plan,
-    machine: &mut Machine,
-    wire: Wire,
+    (machine, wire): (&mut Machine, Wire),
     mut events: mpsc::UnboundedReceiver<Event>,
-    denials: Denials,
+    (denials, authorities): (Denials, Authorities),
     mut house: House,
 ) -> Result<Exit> {
     let (from_guest, to_guest) = split(wire.open(&Open::Control).map_err(lost)?);
@@ -48,7 +48,7 @@ pub(super) async fn run(
     let policy = policy.with(plan.setup.api.clone(), agent);
     tokio::spawn(serve_guest(wire.clone(), Arc::new(policy)));
     let (mut talk, mut news) = Talk::new(wire.clone(), to_guest, host, plan.clipboard);
-    let start = start_message(host, plan, &talk)?;
+    let start = start_message(host, plan, &talk, authorities)?;
     talk.send(&ToGuest::Start(Box::new(start))).await?;
     profile::mark("the guest knows what to run");
     talk.open_streams()?;
@@ -80,6 +80,7 @@ pub(super) async fn run(
                 ToHost::VolumeErrors(found) => errors = found,
                 // Later it would not be our supervisor's word alone.
                 ToHost::NotLocal(dir, why) if starting => house.not_local(&dir, &why),
+                ToHost::ProxiesOnly(why) if starting => house.proxies_only(&why),
                 ToHost::OutOfMemory(processes) => killed = processes,
                 ToHost::Memory(named) => {
                     if let Some(memory) = machine.memory().and_then(|file| memory::find(file, &named)) {
@@ -190,7 +191,7 @@ pub(super) fn no_volume(plan: &Plan, why: &str) -> Failure {
     plan.volume().into_iter().fold(failure, |failure, file| failure.next(volume::remedy(file)))
 }
 
-fn start_message(host: &Host, plan: &Plan, talk: &Talk) -> Result<Start> {
+fn start_message(host: &Host, plan: &Plan, talk: &Talk, authorities: Authorities) -> Result<Start> {
     let mut seed = vec![0; 64];
     File::open("/dev/urandom")
         .and_then(|mut f| std::io::Read::read_exact(&mut f, &mut seed))
@@ -214,6 +215,8 @@ fn start_message(host: &Host, plan: &Plan, talk: &Talk) -> Result<Start> {
         }),
         links: plan.links.iter().map(|(a, b)| (bytes(a.as_os_str()), bytes(b.as_os_str()))).collect(),
         system: files(&plan.setup.system),
+        // Whoever reads them cannot fail; a panic there would be a fault of ours, and no reason to run nothing.
+        certificates: authorities.join().unwrap_or_default(),
         seeds: files(&plan.setup.seeds),
         approve: plan.setup.approve.as_ref().map(|(file, end)| (bytes(file.as_os_str()), end.clone())),
         own: plan.setup.own.iter().map(|dir| bytes(dir.as_os_str())).collect(),

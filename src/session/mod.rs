@@ -51,6 +51,7 @@ use ports::Ports;
 use record::Record;
 use signals::Event;
 use std::path::Path;
+use std::thread::JoinHandle;
 use tokio::sync::{mpsc, oneshot};
 
 /// Below so many bytes free on the disk no session starts: it could not even write its logs.
@@ -61,12 +62,17 @@ const LOG_SHOWN: u64 = 16 << 10;
 /// What is heard when the guest's command may start.
 pub type Ready = oneshot::Receiver<()>;
 
+/// Whoever reads certificates, beside the boot.
+pub type Authorities = JoinHandle<Vec<String>>;
+
 /// What a run brings to its session.
 pub struct Given {
     /// The command starts when this was heard from.
     pub ready: Ready,
     /// The project's volume, where the plan has one.
     pub volume: Option<volume::Held>,
+    /// The certificates that this host trusts beyond its distribution's list.
+    pub authorities: Authorities,
 }
 
 /// Runs `plan` by `launch` to its end, noting in `denials` what the guest was refused and in `notes` what else a person
@@ -85,8 +91,9 @@ pub fn run(host: &Host, plan: &Plan, launch: &Launch, denials: Denials, notes: &
     drop(inside);
     tty::prepare(&host.exe);
     let mut machine = None;
-    let Given { ready, volume } = given;
-    let about = About { host, plan, launch, dir: record.dir(), denials, ports, notes, ready, volume: volume.as_ref() };
+    let Given { ready, volume, authorities } = given;
+    let (dir, held) = (record.dir(), volume.as_ref());
+    let about = About { host, plan, launch, dir, denials, ports, notes, ready, volume: held, authorities };
     let outcome = runtime.block_on(session(about, events, &mut machine));
     let outcome = outcome.map_err(|e| explain(e, machine.as_mut(), record.dir()));
     if outcome.is_err() {
@@ -145,6 +152,7 @@ struct About<'a> {
     notes: &'a Notes,
     ready: Ready,
     volume: Option<&'a volume::Held>,
+    authorities: Authorities,
 }
 
 /// Starts the machine and talks to it. `slot` holds whatever runs.
@@ -153,7 +161,7 @@ async fn session(
     mut events: mpsc::UnboundedReceiver<Event>,
     slot: &mut Option<Machine>,
 ) -> Result<Exit> {
-    let About { host, plan, launch, dir, denials, ports, notes, ready, volume } = about;
+    let About { host, plan, launch, dir, denials, ports, notes, ready, volume, authorities } = about;
     let wire = tokio::select! {
         wire = Machine::start(plan, launch, dir, volume, slot) => wire?,
         signal = signals::deadly(&mut events) => return Ok(Exit::Signal(signal as i32)),
@@ -165,7 +173,7 @@ async fn session(
             let _ = ready.await;
             profile::mark("the project was looked at");
             let house = House::new(dir, plan.volume(), machine.pids(), ports, notes.clone());
-            converse::run(host, plan, machine, wire, events, denials, house).await
+            converse::run(host, plan, (machine, wire), events, (denials, authorities), house).await
         }
         None => Err(converse::lost("it was not started")),
     }

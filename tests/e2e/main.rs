@@ -2,6 +2,7 @@
 //!
 //! Needs the image that `tests/run` builds. Each test has a world of its own and looks for leftovers at its end.
 
+mod authorities;
 mod bad_input;
 mod barrier;
 mod claude;
@@ -10,6 +11,7 @@ mod dry_run;
 mod events;
 mod exhaust;
 mod exits;
+mod flood;
 mod modes;
 mod network;
 mod protected;

@@ -2,6 +2,7 @@
 
 use super::{Done, Limited, World};
 use std::collections::BTreeMap;
+use std::process::Command;
 
 /// What a case shall do.
 #[derive(Debug, Clone)]
@@ -68,6 +69,12 @@ rm -r "$t""#;
 /// Runs every case in one VM; `flags` are those of vmclaude-container. Panics with all that went wrong.
 #[track_caller]
 pub(crate) fn check(world: &World, flags: &[&str], cases: &[Case]) {
+    check_by(world, world.vm(flags), cases);
+}
+
+/// The same with a `vmclaude-container` of the test's own, which the words of the command are added to.
+#[track_caller]
+pub(crate) fn check_by(world: &World, mut container: Command, cases: &[Case]) {
     let words = |wanted: &dyn Fn(&Case) -> bool| {
         let chosen = cases.iter().filter(|c| wanted(c));
         let pairs = chosen.flat_map(|c| [c.name.to_owned(), c.script.clone()]);
@@ -76,7 +83,7 @@ pub(crate) fn check(world: &World, flags: &[&str], cases: &[Case]) {
     // The host first: what the guest's cases leave in the project is for the test to look at.
     let host_words = words(&|c| matches!(c.want, Want::Same));
     let on_host = parse(&world.command(&host_words[0]).args(&host_words[1..]).done());
-    let guest = world.vm(flags).args(words(&|_| true)).done();
+    let guest = container.args(words(&|_| true)).done();
     let in_guest = parse(&guest);
     let wrong: Vec<String> = cases.iter().filter_map(|c| judge(c, &in_guest, &on_host)).collect();
     assert!(wrong.is_empty(), "{} of {} cases:\n{}\n{guest:?}", wrong.len(), cases.len(), wrong.join("\n"));

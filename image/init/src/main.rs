@@ -27,6 +27,7 @@ mod setup;
 mod signals;
 mod sys;
 mod template;
+mod trust;
 
 use nix::errno::Errno;
 use nix::sys::wait::{WaitStatus, waitpid};

@@ -1,7 +1,7 @@
 //! What the host's start message asks for: clock, entropy, share, user, links.
 
 use crate::sys::{at, make_dir, mount_on, reseed};
-use crate::{Place, approve, container, local};
+use crate::{Place, approve, container, local, trust};
 use nix::errno::Errno;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sys::time::TimeSpec;
@@ -66,6 +66,7 @@ pub(crate) fn apply(place: Place, start: &Start) -> io::Result<()> {
     for (file, bytes) in &start.system {
         std::fs::write(path(file), bytes).map_err(|e| at("cannot write", path(file), e))?;
     }
+    trust::add(&start.certificates)?;
     match place {
         Place::Machine => bind_shares(start)?,
         Place::Container => container::check_mounts(start)?,

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
 
 /// The version of everything in this module and in [`super::mux`]. Any change to either raises it.
-pub const VERSION: u16 = 6;
+pub const VERSION: u16 = 7;
 
 /// The largest frame that the host accepts from the guest, in bytes.
 pub const MAX_TO_HOST: usize = 64 << 10;
@@ -138,6 +138,8 @@ pub enum ToHost {
     Keys(Keys),
     /// What follows comes behind so many bytes of the terminal, which are on their way.
     Shown(u64),
+    /// Only programs that use a proxy have a network: what this kernel cannot do.
+    ProxiesOnly(String),
 }
 
 /// Which keys the guest wants. What nobody there reads stays in the host's terminal, for whoever reads it next.
@@ -187,6 +189,8 @@ pub struct Start {
     pub links: Vec<(Vec<u8>, Vec<u8>)>,
     /// Files of the guest's own system to write: (where, what).
     pub system: Vec<(Vec<u8>, Vec<u8>)>,
+    /// Certificates of authorities that the host trusts, each a text (PEM).
+    pub certificates: Vec<String>,
     /// Files of the user's to make where nothing is: (where, what).
     pub seeds: Vec<(Vec<u8>, Vec<u8>)>,
     /// A key that Claude Code need not ask about: its file, and the end of the key, by which it remembers answers.
