@@ -23,6 +23,13 @@ pub fn table(sessions: &[Seen], now: u64) -> String {
         if s.disk_full {
             let _ = writeln!(out, "{:<9} the host's disk is nearly full, so its own disk does not grow", "");
         }
+        if s.proxies_only {
+            let _ = writeln!(
+                out,
+                "{:<9} its kernel cannot catch connections: only programs that use a proxy have a network",
+                ""
+            );
+        }
     }
     out
 }

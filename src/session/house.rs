@@ -138,6 +138,14 @@ impl House {
         self.notes.add(Note { what, next: None, loud: false });
     }
 
+    /// Programs that use no proxy have no network.
+    pub(super) fn proxies_only(&mut self, why: &str) {
+        let what = format!("only programs that use a proxy had a network: {why}");
+        self.journal(&what);
+        self.notes.add(Note { what, next: None, loud: false });
+        self.live.proxies_only = true;
+    }
+
     /// The guest should know what time it is.
     pub(super) fn tell_time(&mut self) {
         self.told = Offset::now();

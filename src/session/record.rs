@@ -46,6 +46,9 @@ pub struct Live {
     pub forwards: Vec<Forward>,
     /// Whether its own disk was stopped from growing, because the host's is nearly full.
     pub disk_full: bool,
+    /// Whether only programs that use a proxy have a network.
+    #[serde(default)]
+    pub proxies_only: bool,
 }
 
 /// A session that runs, as others see it.
@@ -63,6 +66,8 @@ pub struct Seen {
     pub forwards: Vec<Forward>,
     /// Whether its own disk may not grow now.
     pub disk_full: bool,
+    /// Whether only programs that use a proxy have a network.
+    pub proxies_only: bool,
 }
 
 /// Held while a session lives.
@@ -193,7 +198,8 @@ pub fn see(runs: &Path, facts: Facts) -> Seen {
     let usage = usage::of(&live.pids);
     let mut peak = live.peak;
     peak.memory = peak.memory.max(usage.memory);
-    Seen { facts, usage, peak, forwards: live.forwards, disk_full: live.disk_full }
+    let Live { forwards, disk_full, proxies_only, .. } = live;
+    Seen { facts, usage, peak, forwards, disk_full, proxies_only }
 }
 
 /// What the record in `dir` says; its name is the directory's, whatever stands in it.
@@ -270,11 +276,17 @@ mod tests {
         let record = Record::create(&runs, &facts(Path::new("/p"), "sh".as_ref(), 512)).expect("record");
         let peak = Peak { cpu_percent: 7, memory: 1 << 40 };
         let forwards = vec!["8080:80".parse().expect("a forward")];
-        let live = Live { pids: vec![std::process::id()], peak, forwards: forwards.clone(), disk_full: true };
+        let live = Live {
+            pids: vec![std::process::id()],
+            peak,
+            forwards: forwards.clone(),
+            disk_full: true,
+            proxies_only: true,
+        };
         write_live(record.dir(), &live).expect("written");
         let seen = seen(&runs);
         assert_eq!((seen.len(), seen[0].peak, &seen[0].forwards), (1, peak, &forwards));
-        assert!(seen[0].disk_full);
+        assert!(seen[0].disk_full && seen[0].proxies_only);
         let json = serde_json::to_value(&seen[0]).expect("JSON");
         assert!(json["cpu_ms"].is_u64() && json["pid"].is_u64() && json["forwards"][0]["guest"] == 80, "{json}");
     }

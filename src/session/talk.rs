@@ -182,7 +182,7 @@ impl Talk {
                 Ok(())
             }
             ToHost::Exit(_) | ToHost::Failed(_) | ToHost::OutOfMemory(_) | ToHost::Memory(_) => Ok(()),
-            ToHost::NoVolume(_) | ToHost::VolumeErrors(_) | ToHost::NotLocal(..) => Ok(()),
+            ToHost::NoVolume(_) | ToHost::VolumeErrors(_) | ToHost::NotLocal(..) | ToHost::ProxiesOnly(_) => Ok(()),
         }
     }
 

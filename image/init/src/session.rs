@@ -99,8 +99,8 @@ async fn run(
     }
     let Prepared { network, memory } = opened.prepared;
     memory::offer(memory, wire, to_host).await?;
-    if let Some(limits) = doors::open(wire, start, opened.proxy, network)? {
-        proto::send(to_host, &ToHost::Log(limits)).await?;
+    if let Some(why) = doors::open(wire, start, opened.proxy, network)? {
+        proto::send(to_host, &ToHost::ProxiesOnly(why)).await?;
     }
     let streams = streams(wire, start).await?;
     tokio::spawn(ports::serve(wire.clone()));
