@@ -13,7 +13,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 use vmclaude_init::wire::proto::{Dialled, Target};
 
-/// For everything: the wait for a turn, the lookup and all attempts.
+/// For everything: the lookup and all attempts.
 const OVERALL: Duration = Duration::from_secs(30);
 /// For one address when there are others to try. The last one has what is left of [`OVERALL`].
 const ATTEMPT: Duration = Duration::from_secs(2);
@@ -37,7 +37,6 @@ pub struct Made {
 /// included. Never [`Dialled::Ok`].
 pub async fn dial(target: &Target, policy: &Policy) -> Result<Made, Dialled> {
     let attempt = async {
-        let _turn = policy.pending.acquire().await.map_err(|_| Dialled::Unreachable)?;
         let names = match target {
             Target::Name(text, _) => name(text).into_iter().collect(),
             Target::Addr(addr, _) => policy.names.of(*addr),
@@ -55,7 +54,8 @@ pub async fn dial(target: &Target, policy: &Policy) -> Result<Made, Dialled> {
         };
         Ok(Made { tcp, names: listed })
     };
-    timeout(OVERALL, attempt).await.unwrap_or(Err(Dialled::Unreachable))
+    let made = policy.pending.attempt(timeout(OVERALL, attempt)).await;
+    made.and_then(Result::ok).unwrap_or(Err(Dialled::Unreachable))
 }
 
 /// Whether the user's list has this target, and the TLS server names that then are the right ones.
@@ -139,8 +139,8 @@ fn is_name(name: &str) -> bool {
 
 /// Those of the addresses that may be dialled.
 pub(super) fn judge(target: &Target, found: &[SocketAddr], policy: &Policy) -> Result<Vec<SocketAddr>, Dialled> {
-    // Read anew each time: addresses come with every VPN and Wi-Fi. Without the list nothing can be judged.
-    let own = own_addresses().map_err(|_| Dialled::Unreachable)?;
+    // Without the list nothing can be judged.
+    let own = policy.own.addresses().map_err(|_| Dialled::Unreachable)?;
     let mut allowed = Vec::new();
     let mut denied = None;
     for found in found {
@@ -169,16 +169,6 @@ fn opened(target: &Target, addr: IpAddr, own: &[IpAddr], policy: &Policy) -> boo
     may_be_opened(addr)
         && !own.contains(&addr)
         && policy.network.allow_local.iter().any(|place| place.covers(addr, &names))
-}
-
-/// Every address of this machine's interfaces.
-fn own_addresses() -> io::Result<Vec<IpAddr>> {
-    let ip = |address: nix::sys::socket::SockaddrStorage| match (address.as_sockaddr_in(), address.as_sockaddr_in6()) {
-        (Some(v4), _) => Some(IpAddr::V4(v4.ip())),
-        (_, Some(v6)) => Some(IpAddr::V6(v6.ip())),
-        _ => None,
-    };
-    Ok(nix::ifaddrs::getifaddrs()?.filter_map(|interface| interface.address.and_then(ip)).collect())
 }
 
 /// The first address that answers, one after the other.

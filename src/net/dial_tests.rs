@@ -1,12 +1,11 @@
 //! Against listeners on the loopback.
 
-use super::{dial, is_name, own_addresses};
+use super::{dial, is_name};
 use crate::net::{CONNECTIONS, PENDING, Policy, serve};
 use crate::plan::Network;
 use crate::plan::network::{Local, Mode};
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 use tokio::net::TcpListener;
 use vmclaude_init::wire::proto::{Dialled, MAX_TO_GUEST, Target, receive};
 
@@ -77,15 +76,33 @@ async fn each_refused_destination_is_noted_once_and_only_so_many() {
 }
 
 #[tokio::test]
-async fn a_dial_waits_for_its_turn() {
+async fn dials_that_hang_give_way() {
     let (_listener, addr) = listener().await;
-    let policy = Policy::new(vec![addr]);
+    let policy = Arc::new(Policy::new(vec![addr]));
     let target = Target::Addr(addr.ip(), addr.port());
-    let all = policy.pending.acquire_many(PENDING as u32).await.unwrap();
-    let early = tokio::time::timeout(Duration::from_millis(50), dial(&target, &policy)).await;
-    assert!(early.is_err(), "it is nobody's turn");
+    let all = policy.connections.clone().acquire_many_owned((CONNECTIONS - PENDING) as u32).await.unwrap();
+    let hang = || {
+        let policy = policy.clone();
+        tokio::spawn(async move {
+            let _held = policy.place().await.unwrap();
+            policy.pending.attempt(std::future::pending::<()>()).await
+        })
+    };
+    let mut hanging: Vec<_> = (0..PENDING).map(|_| hang()).collect();
+    tokio::task::yield_now().await;
+    assert_eq!(policy.connections.available_permits(), 0);
+    // For its place the first goes.
+    let (mut guest, host) = tokio::io::duplex(1024);
+    tokio::spawn(serve(host, target.clone(), policy.clone()));
+    assert_eq!(receive(&mut guest, MAX_TO_GUEST).await.unwrap(), Some(Dialled::Ok));
+    assert_eq!(hanging.remove(0).await.unwrap(), None);
+    // And for its turn the second, once as many hang as may.
     drop(all);
+    hanging.push(hang());
+    tokio::task::yield_now().await;
     assert!(dial(&target, &policy).await.is_ok());
+    assert_eq!(hanging.remove(0).await.unwrap(), None);
+    assert!(hanging.iter().all(|hanging| !hanging.is_finished()));
 }
 
 #[tokio::test]
@@ -135,12 +152,6 @@ async fn a_connection_that_stayed_on_this_machine_is_ended() {
     assert_eq!(super::connect(&target, &[addr], &policy).await.err(), Some(Dialled::Forbidden));
     assert_eq!(policy.denials().len(), 1);
     assert!(super::connect(&target, &[addr], &Policy::new(vec![addr])).await.is_ok(), "the control");
-}
-
-#[test]
-fn our_own_addresses_are_seen() {
-    let own = own_addresses().unwrap();
-    assert!(own.contains(&[127, 0, 0, 1].into()), "{own:?}");
 }
 
 #[tokio::test]

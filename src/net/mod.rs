@@ -3,11 +3,13 @@
 
 mod agent;
 mod api;
+pub mod authorities;
 mod denials;
 pub mod dial;
 pub mod dns;
 mod lookup;
 mod names;
+mod own;
 pub mod policy;
 mod resolver;
 mod scrub;
@@ -27,16 +29,19 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, sink};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
+use vmclaude_init::wire::crowd::Crowd;
 use vmclaude_init::wire::pipe::{copy, pipe, reset};
 use vmclaude_init::wire::proto::{self, Dialled, Open, Target};
 
 /// Connections at one time, those being made included. Each costs a descriptor and, when nobody reads, a quarter of a
-/// megabyte.
-const CONNECTIONS: usize = 640;
-/// Connections being made at one time; more wait for their turn, within the time limit of their own.
-const PENDING: usize = 128;
+/// megabyte. Fewer than a guest hands on, so that here is decided which of them is given up.
+const CONNECTIONS: usize = 480;
+/// Connections being made at one time; for one more the oldest is given up, so that those that hang keep nobody waiting.
+const PENDING: usize = 320;
+/// How long a connection waits for the place of one that was given up.
+const PLACE: Duration = Duration::from_secs(1);
 /// Flows of datagrams, and streams of questions for names, at one time.
 const FLOWS: usize = 256;
 /// How long the guest may take to read a refusal.
@@ -52,7 +57,8 @@ pub struct Policy {
     lookup: lookup::Lookup,
     connections: Arc<Semaphore>,
     flows: Arc<Semaphore>,
-    pending: Semaphore,
+    pending: Crowd,
+    own: own::Own,
     gate: Option<api::Gate>,
     agent: Option<Agent>,
 }
@@ -73,7 +79,8 @@ impl Policy {
             lookup: lookup::Lookup::new(),
             connections: Arc::new(Semaphore::new(CONNECTIONS)),
             flows: Arc::new(Semaphore::new(FLOWS)),
-            pending: Semaphore::new(PENDING),
+            pending: Crowd::new(PENDING),
+            own: own::Own::new(),
             gate: None,
             agent: None,
         }
@@ -90,6 +97,19 @@ impl Policy {
     /// What was refused so far, each destination once, the first of them (at most 256) in order.
     pub fn denials(&self) -> Vec<Denial> {
         self.denials.all()
+    }
+
+    /// A place for one more connection; `None`: all are taken by connections that were made.
+    async fn place(&self) -> Option<OwnedSemaphorePermit> {
+        let places = &self.connections;
+        if let Ok(place) = Arc::clone(places).try_acquire_owned() {
+            return Some(place);
+        }
+        // What waited here without an end would be one more thing that a guest can pile up.
+        if !self.pending.give_up_one() {
+            return None;
+        }
+        timeout(PLACE, Arc::clone(places).acquire_owned()).await.ok()?.ok()
     }
 
     /// Notes a refusal.
@@ -136,8 +156,7 @@ async fn serve_of_the_users(open: &Open, stream: impl AsyncRead + AsyncWrite + U
 /// Serves one [`Open::Dial`] stream, whose opening frame was read already: dials or refuses, answers, and carries
 /// the bytes until both directions have ended. Never fails; what goes wrong is the guest's to see.
 pub async fn serve(mut stream: impl AsyncRead + AsyncWrite + Unpin, target: Target, policy: Arc<Policy>) {
-    // At the limit the answer is immediate: waiting streams would be one more thing that a guest can pile up.
-    let Ok(held) = policy.connections.clone().try_acquire_owned() else {
+    let Some(held) = policy.place().await else {
         return refuse(stream, Dialled::Unreachable).await;
     };
     match dial::dial(&target, &policy).await {
@@ -154,7 +173,7 @@ pub async fn serve(mut stream: impl AsyncRead + AsyncWrite + Unpin, target: Targ
 
 /// Serves one [`Open::Caught`] stream: as [`serve`], but the stream is the connection, and what was refused is reset.
 async fn serve_caught(stream: impl AsyncRead + AsyncWrite + Unpin, target: Target, policy: Arc<Policy>) {
-    let Ok(_held) = policy.connections.clone().try_acquire_owned() else { return };
+    let Some(_held) = policy.place().await else { return };
     if let Ok(made) = dial::dial(&target, &policy).await {
         carry(made, stream, target, &policy).await;
     }

@@ -1,6 +1,7 @@
 //! The guest's ways out: its network, the proxies, and what leads to single places of the host.
 
-use crate::{net, proxy, setup};
+use crate::{net, proxy, setup, sys};
+use std::future::Future;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use tokio::net::TcpListener;
@@ -17,8 +18,8 @@ pub(crate) fn listen() -> io::Result<TcpListener> {
     proxy::listen(PROXY)
 }
 
-/// The guest's ways out: its network, the proxies, and the ports that lead to local addresses of the host. What is said
-/// for the log is why there is no more than the proxies.
+/// The guest's ways out: its network, the proxies, and the ports that lead to local addresses of the host. What comes
+/// back is why there is no more than the proxies.
 pub(crate) fn open(
     wire: &Wire,
     start: &Start,
@@ -27,7 +28,7 @@ pub(crate) fn open(
 ) -> io::Result<Option<String>> {
     if let Some(port) = start.api {
         let door = proxy::listen((Ipv4Addr::LOCALHOST, port).into())?;
-        tokio::spawn(proxy::pass(door, Open::Api, wire.clone()));
+        spawn(proxy::pass(door, Open::Api, wire.clone()));
     }
     if let Some(path) = &start.agent {
         tokio::spawn(proxy::pass_local(setup::agent_socket(path, start.user)?, Open::Agent, wire.clone()));
@@ -37,11 +38,20 @@ pub(crate) fn open(
     for (addr, port) in &start.forwards {
         let door = if addr.is_ipv6() { IpAddr::from(Ipv6Addr::LOCALHOST) } else { Ipv4Addr::LOCALHOST.into() };
         let door = proxy::listen((door, *port).into()).map_err(|e| io::Error::other(format!("port {port}: {e}")))?;
-        tokio::spawn(proxy::forward(door, Target::Addr(*addr, *port), wire.clone()));
+        spawn(proxy::forward(door, Target::Addr(*addr, *port), wire.clone()));
     }
     // Last, because one of those ports may be this one, and the user's wish counts more.
     if let Ok(socks) = proxy::listen(SOCKS) {
         tokio::spawn(proxy::serve_socks(socks, wire.clone()));
     }
-    Ok(net::up(prepared, network, wire).err().map(|e| format!("only programs that use a proxy have a network: {e}")))
+    Ok(net::up(prepared, network, wire).err().map(|e| e.to_string()))
+}
+
+/// Serves a door in the background. It ends only when it cannot be waited for.
+fn spawn(door: impl Future<Output = io::Result<()>> + Send + 'static) {
+    tokio::spawn(async move {
+        if let Err(e) = door.await {
+            sys::log(&format!("a door is closed: {e}"));
+        }
+    });
 }

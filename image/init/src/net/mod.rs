@@ -65,7 +65,7 @@ pub(crate) fn up(prepared: io::Result<Prepared>, network: &Network, wire: &Wire)
     resolver(network)?;
     let Prepared { device, index, caught } = prepared?;
     tokio::spawn(udp::serve(device, wire.clone(), network.datagrams));
-    tcp::serve(caught, wire)?;
+    tcp::serve(caught, wire);
     if network.ipv6 {
         family(&mut Netlink::open()?, index, IpAddr::V6(OWN6))?;
     }

@@ -1,12 +1,13 @@
 //! The listeners to which the kernel hands every connection that leaves the guest.
 
 use super::steer::{Steering, steer};
-use crate::proxy;
+use crate::proxy::carry;
+use std::future::Future;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, TcpListener};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, TcpListener, TcpStream};
 use std::os::fd::AsRawFd;
-use tokio::net::TcpStream;
-use vmclaude_init::wire::mux::{Stream, Wire};
+use std::sync::Arc;
+use vmclaude_init::wire::mux::Wire;
 use vmclaude_init::wire::pipe::{pipe, reset};
 use vmclaude_init::wire::proto::{self, Dialled, Open, Target};
 
@@ -17,7 +18,7 @@ const QUEUE: i32 = 1024;
 pub(super) struct Caught {
     v4: TcpListener,
     v6: TcpListener,
-    steering: Steering,
+    steering: Arc<Steering>,
 }
 
 /// Catches all connections but those to the guest's `own` addresses. They wait until somebody serves them.
@@ -28,24 +29,21 @@ pub(super) fn catch(own: (Ipv4Addr, Ipv6Addr)) -> io::Result<Caught> {
     let v4 = listen(IpAddr::V4(Ipv4Addr::LOCALHOST))?;
     let v6 = listen(IpAddr::V6(Ipv6Addr::LOCALHOST))?;
     let steering = steer(v4.as_raw_fd(), v6.as_raw_fd(), own)?;
-    Ok(Caught { v4, v6, steering })
+    Ok(Caught { v4, v6, steering: Arc::new(steering) })
 }
 
 /// Serves them in the background.
-///
-/// # Errors
-/// When the listeners cannot be waited for.
-pub(super) fn serve(caught: Caught, wire: &Wire) -> io::Result<()> {
-    let [v4, v6] = [caught.v4, caught.v6].map(tokio::net::TcpListener::from_std);
-    let (v4, v6, steering) = (v4?, v6?, caught.steering);
-    let other = wire.clone();
-    tokio::spawn(async move { proxy::each(v6, |tcp| carry(tcp, other.clone())).await });
-    let wire = wire.clone();
-    tokio::spawn(async move {
-        proxy::each(v4, |tcp| carry(tcp, wire.clone())).await;
-        drop(steering);
-    });
-    Ok(())
+pub(super) fn serve(caught: Caught, wire: &Wire) {
+    let Caught { v4, v6, steering } = caught;
+    for listener in [v4, v6] {
+        let (wire, steering) = (wire.clone(), Arc::clone(&steering));
+        tokio::spawn(async move {
+            if let Err(e) = carry::each(listener, |tcp| begin(tcp, &wire)).await {
+                crate::sys::log(&format!("connections are caught no more: {e}"));
+            }
+            drop(steering);
+        });
+    }
 }
 
 /// A listener whose connections may have addresses that are not ours.
@@ -62,6 +60,8 @@ fn listen(addr: IpAddr) -> io::Result<TcpListener> {
     if rc != 0 {
         return Err(io::Error::last_os_error());
     }
+    // Every connection to it has this too.
+    nix::sys::socket::setsockopt(&listener, nix::sys::socket::sockopt::TcpNoDelay, &true)?;
     // Again, for a longer queue than the usual one.
     nix::sys::socket::listen(&listener, nix::sys::socket::Backlog::new(QUEUE)?)?;
     listener.set_nonblocking(true)?;
@@ -69,22 +69,33 @@ fn listen(addr: IpAddr) -> io::Result<TcpListener> {
 }
 
 /// One connection: our end of it has the very address that the guest's program asked for.
-async fn carry(tcp: TcpStream, wire: Wire) {
-    let Ok(to) = tcp.local_addr() else { return };
-    if to.port() != 53 {
-        return proxy::dial_and_carry(tcp, Target::Addr(to.ip().to_canonical(), to.port()), &wire).await;
-    }
-    match names(&wire).await {
-        Some(stream) => pipe(tcp, stream).await,
-        None => reset(tcp),
-    }
+fn begin(tcp: TcpStream, wire: &Wire) -> Option<impl Future<Output = ()> + Send + use<>> {
+    let to = tcp.local_addr().ok()?;
+    let stream = match to.port() {
+        53 => None,
+        port => Some(carry::open(&tcp, &Open::Caught(Target::Addr(to.ip().to_canonical(), port)), wire).ok()?),
+    };
+    let wire = wire.clone();
+    Some(async move {
+        match stream {
+            Some(stream) => carry::rest(tcp, stream).await,
+            None => names(tcp, &wire).await,
+        }
+    })
 }
 
 /// Questions for names over TCP have the same form as on the wire.
-async fn names(wire: &Wire) -> Option<Stream> {
-    let mut stream = wire.open(&Open::Dns(true)).ok()?;
-    match proto::receive(&mut stream, proto::MAX_TO_GUEST).await {
-        Ok(Some(Dialled::Ok)) => Some(stream),
-        _ => None,
+async fn names(tcp: TcpStream, wire: &Wire) {
+    let Ok(tcp) = tcp.set_nonblocking(true).and_then(|()| tokio::net::TcpStream::from_std(tcp)) else { return };
+    let taken = async {
+        let mut stream = wire.open(&Open::Dns(true)).ok()?;
+        match proto::receive(&mut stream, proto::MAX_TO_GUEST).await {
+            Ok(Some(Dialled::Ok)) => Some(stream),
+            _ => None,
+        }
+    };
+    match taken.await {
+        Some(stream) => pipe(tcp, stream).await,
+        None => reset(tcp),
     }
 }

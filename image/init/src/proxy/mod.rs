@@ -2,6 +2,7 @@
 //! stream on the wire; the host dials or refuses.
 
 mod body;
+pub(crate) mod carry;
 pub(crate) mod request;
 pub(crate) mod socks;
 
@@ -13,15 +14,19 @@ use std::net::SocketAddr;
 use std::time::Duration;
 use tokio::io::{AsyncWriteExt, sink};
 use tokio::net::{TcpListener, TcpSocket, TcpStream, UnixListener};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::{sleep, timeout};
+use vmclaude_init::wire::crowd::Crowd;
 use vmclaude_init::wire::mux::{MAX_STREAMS, Stream, Wire};
 use vmclaude_init::wire::pipe::{copy, reset};
 use vmclaude_init::wire::proto::{self, Dialled, Open, Target};
 
 /// Connections of all doors at one time; more wait in the kernel's queue. Half of what the wire allows: a stream that has
-/// ended here counts on the host until word of it gets there, and names and datagrams need streams too.
+/// ended here counts on the host until word of it gets there, and names and datagrams need streams too. The host makes fewer,
+/// so that it decides which of them wait.
 static ROOM: Semaphore = Semaphore::const_new(MAX_STREAMS / 2);
+/// Clients of the proxies that have not said what they want, wait for room, or are told that there is nothing for them.
+static HEADS: Crowd = Crowd::new(256);
 /// How long a client may take to send the head of its request.
 const HEAD_TIME: Duration = Duration::from_secs(30);
 /// The pause after a failed accept: it fails for want of descriptors, which come back with time.
@@ -46,15 +51,6 @@ pub(crate) async fn dial(wire: &Wire, target: Target) -> io::Result<Result<Strea
     }
 }
 
-/// Carries a connection whose client has been told already that it is connected: what it says is on its way before the host
-/// has dialled, which saves the way there and back. A refusal is a reset.
-pub(crate) async fn dial_and_carry(mut tcp: TcpStream, target: Target, wire: &Wire) {
-    let Ok(mut stream) = wire.open(&Open::Caught(target)) else { return reset(tcp) };
-    if copy(&mut tcp, &mut stream).await.is_err() {
-        reset(tcp);
-    }
-}
-
 /// A door at `addr`. Two hundred clients may knock at once: the usual queue of 128 would make some of them wait a second.
 ///
 /// # Errors
@@ -62,6 +58,8 @@ pub(crate) async fn dial_and_carry(mut tcp: TcpStream, target: Target, wire: &Wi
 pub(crate) fn listen(addr: SocketAddr) -> io::Result<TcpListener> {
     let socket = if addr.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
     socket.set_reuseaddr(true)?;
+    // Every connection to it has this too.
+    socket.set_nodelay(true)?;
     socket.bind(addr)?;
     socket.listen(1024)
 }
@@ -76,27 +74,25 @@ pub(crate) async fn serve_socks(listener: TcpListener, wire: Wire) {
     each(listener, |tcp| socks::serve(tcp, wire.clone())).await;
 }
 
-/// Carries every connection to `listener` to one fixed target; what the host refuses is reset.
-pub(crate) async fn forward(listener: TcpListener, target: Target, wire: Wire) {
-    each(listener, |tcp| {
-        let (wire, target) = (wire.clone(), target.clone());
-        async move { dial_and_carry(tcp, target, &wire).await }
-    })
-    .await;
+/// Carries every connection to `listener` to one fixed target, before the host has dialled it, which saves the way there and
+/// back; what the host refuses is reset.
+///
+/// # Errors
+/// When the listener cannot be waited for.
+pub(crate) async fn forward(listener: TcpListener, target: Target, wire: Wire) -> io::Result<()> {
+    pass(listener, Open::Caught(target), wire).await
 }
 
 /// Carries every connection to `listener` to what `open` means on the host.
-pub(crate) async fn pass(listener: TcpListener, open: Open, wire: Wire) {
-    each(listener, |mut tcp| {
-        let stream = wire.open(&open);
-        async move {
-            let Ok(mut stream) = stream else { return reset(tcp) };
-            if copy(&mut tcp, &mut stream).await.is_err() {
-                reset(tcp);
-            }
-        }
-    })
-    .await;
+///
+/// # Errors
+/// When the listener cannot be waited for.
+pub(crate) async fn pass(listener: TcpListener, open: Open, wire: Wire) -> io::Result<()> {
+    let begin = |tcp| {
+        let stream = carry::open(&tcp, &open, &wire).ok()?;
+        Some(carry::rest(tcp, stream))
+    };
+    carry::each(listener.into_std()?, begin).await
 }
 
 /// The same for a socket of the guest's file system.
@@ -118,43 +114,44 @@ pub(crate) async fn pass_local(listener: UnixListener, open: Open, wire: Wire) {
 }
 
 /// Accepts for ever, and runs what `handle` makes of each connection in a task of its own.
-pub(crate) async fn each<T: Future<Output = ()> + Send + 'static>(
-    listener: TcpListener,
-    handle: impl Fn(TcpStream) -> T,
-) {
-    // The semaphore is never closed, so this loop only ends with its future.
-    while let Ok(place) = ROOM.acquire().await {
+async fn each<T: Future<Output = ()> + Send + 'static>(listener: TcpListener, handle: impl Fn(TcpStream) -> T) -> ! {
+    loop {
         match listener.accept().await {
-            Ok((tcp, _)) => {
-                // Fails only for a socket that is gone, which the first read says too.
-                let _ = tcp.set_nodelay(true);
-                let task = handle(tcp);
-                tokio::spawn(async move {
-                    task.await;
-                    drop(place);
-                });
-            }
+            Ok((tcp, _)) => drop(tokio::spawn(handle(tcp))),
             Err(_) => sleep(ACCEPT_PAUSE).await,
         }
     }
 }
 
+/// What a client of a proxy asks for, once there is room for its connection. Clients that do not say it are in nobody's
+/// way: when there are many, the oldest is given up, and its connection with it.
+async fn asked<T>(request: impl Future<Output = T>) -> Option<(Option<T>, SemaphorePermit<'static>)> {
+    let attempt = async {
+        let request = timeout(HEAD_TIME, request).await.ok();
+        // The semaphore is never closed.
+        Some((request, ROOM.acquire().await.ok()?))
+    };
+    HEADS.attempt(attempt).await.flatten()
+}
+
 /// One connection to the proxy: one request, then bytes until both sides have ended.
 async fn proxy(mut tcp: TcpStream, wire: Wire) {
-    let request = match timeout(HEAD_TIME, request::read(&mut tcp)).await {
-        Ok(Ok(request)) => request,
-        Ok(Err(bad)) => return refuse(tcp, &bad).await,
-        Err(_) => return refuse(tcp, &Bad::SLOW).await,
+    let Some((read, place)) = asked(request::read(&mut tcp)).await else { return reset(tcp) };
+    let bad = match read {
+        Some(Ok(request)) => match dial(&wire, request.target.clone()).await {
+            Ok(Ok(stream)) => return carry_on(tcp, stream, request).await,
+            Ok(Err(why)) => request.refused(why),
+            Err(_) => Bad::LOST,
+        },
+        Some(Err(bad)) => bad,
+        None => Bad::SLOW,
     };
-    match dial(&wire, request.target.clone()).await {
-        Ok(Ok(stream)) => carry(tcp, stream, request).await,
-        Ok(Err(why)) => refuse(tcp, &request.refused(why)).await,
-        Err(_) => refuse(tcp, &Bad::LOST).await,
-    }
+    drop(place);
+    farewell(tcp, &bad.response()).await;
 }
 
 /// Everything after the dial has succeeded.
-async fn carry(mut tcp: TcpStream, mut stream: Stream, request: Request) {
+async fn carry_on(mut tcp: TcpStream, mut stream: Stream, request: Request) {
     let carried = async {
         tcp.write_all(request.reply).await?;
         stream.write_all(&request.head).await?;
@@ -167,11 +164,6 @@ async fn carry(mut tcp: TcpStream, mut stream: Stream, request: Request) {
     }
 }
 
-/// Answers with an error.
-async fn refuse(tcp: TcpStream, bad: &Bad) {
-    farewell(tcp, &bad.response()).await;
-}
-
 /// Says a last word and ends the connection in good order.
 async fn farewell(mut tcp: TcpStream, word: &[u8]) {
     let farewell = async {
@@ -180,7 +172,7 @@ async fn farewell(mut tcp: TcpStream, word: &[u8]) {
         // Bytes that nobody reads would turn the end into a reset, which may destroy the answer.
         tokio::io::copy(&mut tcp, &mut sink()).await
     };
-    let _ = timeout(FAREWELL, farewell).await;
+    let _ = HEADS.attempt(timeout(FAREWELL, farewell)).await;
 }
 
 #[cfg(test)]

@@ -4,7 +4,6 @@ use super::dial;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::time::timeout;
 use vmclaude_init::wire::mux::Wire;
 use vmclaude_init::wire::pipe::{pipe, reset};
 use vmclaude_init::wire::proto::{Dialled, Target};
@@ -19,21 +18,25 @@ const NO_ADDRESS: u8 = 8;
 
 /// One connection to the proxy.
 pub(super) async fn serve(mut tcp: TcpStream, wire: Wire) {
-    let target = match timeout(super::HEAD_TIME, request(&mut tcp)).await {
-        Ok(Ok(target)) => target,
-        Ok(Err(Some(code))) => return refuse(tcp, code).await,
-        Ok(Err(None)) | Err(_) => return reset(tcp),
+    let (place, target) = match super::asked(request(&mut tcp)).await {
+        Some((Some(Ok(target)), place)) => (place, target),
+        Some((Some(Err(Some(code))), _)) => return refuse(tcp, code).await,
+        _ => return reset(tcp),
     };
-    match dial(&wire, target).await {
-        Ok(Ok(stream)) => match tcp.write_all(&reply(0)).await {
-            Ok(()) => pipe(tcp, stream).await,
-            Err(_) => reset(tcp),
-        },
-        Ok(Err(Dialled::Forbidden | Dialled::NotListed)) => refuse(tcp, FORBIDDEN).await,
-        Ok(Err(Dialled::Refused)) => refuse(tcp, REFUSED).await,
-        Ok(Err(_)) => refuse(tcp, UNREACHABLE).await,
-        Err(_) => refuse(tcp, FAILED).await,
-    }
+    let why = match dial(&wire, target).await {
+        Ok(Ok(stream)) => {
+            return match tcp.write_all(&reply(0)).await {
+                Ok(()) => pipe(tcp, stream).await,
+                Err(_) => reset(tcp),
+            };
+        }
+        Ok(Err(Dialled::Forbidden | Dialled::NotListed)) => FORBIDDEN,
+        Ok(Err(Dialled::Refused)) => REFUSED,
+        Ok(Err(_)) => UNREACHABLE,
+        Err(_) => FAILED,
+    };
+    drop(place);
+    refuse(tcp, why).await;
 }
 
 /// What the client asks for; `Err` holds the answer to a request that is none of ours, `None` when there is nothing to say.

@@ -24,7 +24,7 @@ use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 
 /// The host's half of the greeting: it speaks first, and hears which version the guest speaks.
@@ -73,8 +73,25 @@ impl Wire {
     /// # Errors
     /// When the wire has ended or 2^31 streams were opened.
     pub fn open(&self, what: &Open) -> io::Result<Stream> {
-        let id = self.core().open(what)?;
-        Ok(Stream { id, wire: self.clone() })
+        self.open_with(what, &[])
+    }
+
+    /// Opens a stream with bytes that are to be sent on it, which go out with its head.
+    ///
+    /// # Errors
+    /// As [`Wire::open`], and when they are more than a stream takes without waiting (64 KiB).
+    pub fn open_with(&self, what: &Open, bytes: &[u8]) -> io::Result<Stream> {
+        let mut core = self.core();
+        let id = core.open(what)?;
+        let stream = Stream { id, wire: self.clone() };
+        let taken = if bytes.is_empty() { Some(Ok(0)) } else { core.write(id, bytes, Waker::noop()) };
+        // Where it failed, the stream that is dropped here takes the lock itself.
+        drop(core);
+        match taken {
+            Some(Ok(n)) if n == bytes.len() => Ok(stream),
+            Some(Err(e)) => Err(e),
+            _ => Err(io::Error::new(io::ErrorKind::InvalidInput, "more than a stream takes at once")),
+        }
     }
 
     /// The next stream that the other side opens.

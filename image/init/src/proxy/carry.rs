@@ -1,0 +1,92 @@
+//! Connections that are carried as they are: accepted, named and on their way to the host with as little work before that as can
+//! be. Under emulation everything that is done for the first time after a change of processes is slow, so what can be
+//! done while the host is busy is done then.
+
+use super::{ACCEPT_PAUSE, ROOM};
+use std::future::{Future, poll_fn};
+use std::io::{self, Read};
+use std::net::{TcpListener, TcpStream};
+use std::task::Poll;
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+use tokio::time::sleep;
+use vmclaude_init::wire::mux::{Stream, Wire};
+use vmclaude_init::wire::pipe;
+use vmclaude_init::wire::proto::Open;
+
+/// The most of a connection's first bytes that go out with its opening: the first message of TLS, or a request.
+const FIRST: usize = 2 << 10;
+
+/// Accepts for ever, and runs what `begin` makes of each connection in a task of its own. What `begin` does itself is done
+/// before anything else.
+///
+/// # Errors
+/// When the listener cannot be waited for.
+pub(crate) async fn each<T: Future<Output = ()> + Send + 'static>(
+    listener: TcpListener,
+    begin: impl Fn(TcpStream) -> Option<T>,
+) -> io::Result<()> {
+    // SAFETY: a listener gives the same descriptor for as long as it lives, and AsyncFd owns it.
+    let registered = unsafe { AsyncFd::register_with_interest(listener, Interest::READABLE) };
+    let listener = registered.map_err(|e| e.into_parts().1)?;
+    let mut first = true;
+    // The semaphore is never closed, so this loop only ends with its future.
+    while let Ok(place) = ROOM.acquire().await {
+        match listener.try_io(Interest::READABLE, |listener| listener.accept()) {
+            Ok((tcp, _)) => {
+                if let Some(task) = begin(tcp) {
+                    tokio::spawn(async move {
+                        task.await;
+                        drop(place);
+                    });
+                }
+                // Mostly it is alone, and what it said goes out before the next is looked for.
+                if std::mem::take(&mut first) {
+                    others_turn().await;
+                }
+            }
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
+                drop(place);
+                drop(listener.readable().await?);
+                first = true;
+            }
+            // It fails for want of descriptors, which come back with time.
+            Err(_) => sleep(ACCEPT_PAUSE).await,
+        }
+    }
+    Ok(())
+}
+
+/// Opens a stream for a connection, together with what its program has said already.
+///
+/// # Errors
+/// When the connection or the wire is gone.
+pub(crate) fn open(tcp: &TcpStream, open: &Open, wire: &Wire) -> io::Result<Stream> {
+    tcp.set_nonblocking(true)?;
+    let mut first = [0; FIRST];
+    let said = match { tcp }.read(&mut first) {
+        Err(e) if e.kind() == io::ErrorKind::WouldBlock => 0,
+        said => said?,
+    };
+    wire.open_with(open, &first[..said])
+}
+
+/// Carries the rest.
+pub(crate) async fn rest(tcp: TcpStream, stream: Stream) {
+    if let Ok(tcp) = tokio::net::TcpStream::from_std(tcp) {
+        pipe::pipe(tcp, stream).await;
+    }
+}
+
+/// Lets every task run that can. (tokio's own looks for news of the system first, at the price of a system call.)
+async fn others_turn() {
+    let mut waited = false;
+    poll_fn(|cx| {
+        if std::mem::replace(&mut waited, true) {
+            return Poll::Ready(());
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
+}
