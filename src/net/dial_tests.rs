@@ -89,8 +89,9 @@ async fn dials_that_hang_give_way() {
         })
     };
     let mut hanging: Vec<_> = (0..PENDING).map(|_| hang()).collect();
-    tokio::task::yield_now().await;
-    assert_eq!(policy.connections.available_permits(), 0);
+    while policy.connections.available_permits() > 0 {
+        tokio::task::yield_now().await;
+    }
     // For its place the first goes.
     let (mut guest, host) = tokio::io::duplex(1024);
     tokio::spawn(serve(host, target.clone(), policy.clone()));
