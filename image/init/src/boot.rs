@@ -10,8 +10,6 @@ use std::path::{Path, PathBuf};
 /// The virtio-serial port that is the wire; the host names it so.
 const PORT: &str = "vmclaude.wire";
 
-const NO: MsFlags = MsFlags::empty();
-
 /// What is mounted before the root is switched: (type, where, flags, options).
 const EARLY: [(&str, &str, MsFlags, &str); 3] = [
     ("devtmpfs", "/dev", MsFlags::MS_NOSUID, "mode=0755"),
@@ -103,7 +101,9 @@ fn switch_root() -> io::Result<()> {
     mount_on("/dev/vdc", path("/scratch"), "ext4", MsFlags::MS_NOATIME, "noinit_itable,discard")?;
     make_dir(path("/scratch/upper"))?;
     make_dir(path("/scratch/work"))?;
-    mount_on("overlay", path("/root"), "overlay", NO, "lowerdir=/base,upperdir=/scratch/upper,workdir=/scratch/work")?;
+    // Without times of access: the first reading of a link would write its inode.
+    let layers = "lowerdir=/base,upperdir=/scratch/upper,workdir=/scratch/work";
+    mount_on("overlay", path("/root"), "overlay", MsFlags::MS_NOATIME, layers)?;
     mount_on("/dev/vdb", path("/root/opt/claude"), "erofs", MsFlags::MS_RDONLY | MsFlags::MS_NODEV, "")?;
     for (_, target, ..) in EARLY {
         mount_on(target, &path("/root").join(&target[1..]), "", MsFlags::MS_MOVE, "")?;

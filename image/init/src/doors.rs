@@ -13,9 +13,15 @@ const PROXY: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 3128)
 /// Where its SOCKS proxy does, for programs that are told so.
 const SOCKS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 1080);
 
-/// The HTTP proxy's door, before anything is known of who will want it.
-pub(crate) fn listen() -> io::Result<TcpListener> {
-    proxy::listen(PROXY)
+/// The proxies' doors, before anything is known of who will want them.
+pub(crate) struct Listening {
+    http: TcpListener,
+    socks: Option<TcpListener>,
+}
+
+/// Opens them.
+pub(crate) fn listen() -> io::Result<Listening> {
+    Ok(Listening { http: proxy::listen(PROXY)?, socks: proxy::listen(SOCKS).ok() })
 }
 
 /// The guest's ways out: its network, the proxies, and the ports that lead to local addresses of the host. What comes
@@ -23,9 +29,11 @@ pub(crate) fn listen() -> io::Result<TcpListener> {
 pub(crate) fn open(
     wire: &Wire,
     start: &Start,
-    door: TcpListener,
+    Listening { http, socks }: Listening,
     prepared: io::Result<net::Prepared>,
 ) -> io::Result<Option<String>> {
+    // The user's wish for the port counts more.
+    let socks = socks.filter(|_| start.forwards.iter().all(|(_, port)| *port != SOCKS.port()));
     if let Some(port) = start.api {
         let door = proxy::listen((Ipv4Addr::LOCALHOST, port).into())?;
         spawn(proxy::pass(door, Open::Api, wire.clone()));
@@ -34,14 +42,13 @@ pub(crate) fn open(
         tokio::spawn(proxy::pass_local(setup::agent_socket(path, start.user)?, Open::Agent, wire.clone()));
     }
     let Some(network) = &start.network else { return Ok(None) };
-    tokio::spawn(proxy::serve(door, wire.clone()));
+    tokio::spawn(proxy::serve(http, wire.clone()));
     for (addr, port) in &start.forwards {
         let door = if addr.is_ipv6() { IpAddr::from(Ipv6Addr::LOCALHOST) } else { Ipv4Addr::LOCALHOST.into() };
         let door = proxy::listen((door, *port).into()).map_err(|e| io::Error::other(format!("port {port}: {e}")))?;
         spawn(proxy::forward(door, Target::Addr(*addr, *port), wire.clone()));
     }
-    // Last, because one of those ports may be this one, and the user's wish counts more.
-    if let Ok(socks) = proxy::listen(SOCKS) {
+    if let Some(socks) = socks {
         tokio::spawn(proxy::serve_socks(socks, wire.clone()));
     }
     Ok(net::up(prepared, network, wire).err().map(|e| e.to_string()))

@@ -5,6 +5,7 @@
 //!
 //! The wire is the sign of life: when it ends, for whatever reason, everything here is killed and the VM is off.
 
+mod ahead;
 mod approve;
 mod boot;
 mod carry;
@@ -56,6 +57,9 @@ pub(crate) enum Port {
     Two(File, File),
 }
 
+/// The way to the host, and what ends with the host where the way itself does not tell.
+type Wire = (Port, Option<File>);
+
 /// What was made ready before the host had said anything.
 pub(crate) struct Prepared {
     network: io::Result<net::Prepared>,
@@ -88,7 +92,7 @@ fn in_machine() -> io::Result<()> {
     if let Err(e) = sys::take_turns() {
         sys::log(&format!("our turns: {e}"));
     }
-    run(Place::Machine, Port::One(boot::open_wire()?), None, prepared)
+    run(Place::Machine, prepared, || Ok((Port::One(boot::open_wire()?), None)))
 }
 
 fn in_container() -> io::Result<()> {
@@ -98,17 +102,17 @@ fn in_container() -> io::Result<()> {
     let _ = sys::loopback_up();
     // The host does not see a container's memory.
     let prepared = Prepared { network: net::prepare(), memory: Err(io::ErrorKind::Unsupported.into()) };
-    let (port, life) = container::open_wire()?;
-    run(Place::Container, port, life, prepared)
+    let wire = container::open_wire()?;
+    run(Place::Container, prepared, || Ok(wire))
 }
 
 /// PID 1 has prepared, and then only waits: the kernel does not let a job be stopped whose parent is PID 1, so the parent of
 /// the command is a process of its own, which also takes in the orphans.
-fn run(place: Place, port: Port, life: Option<File>, prepared: Prepared) -> io::Result<()> {
+fn run(place: Place, mut prepared: Prepared, wire: impl FnOnce() -> io::Result<Wire>) -> io::Result<()> {
     // SAFETY: there is one thread, so the child may do whatever it likes.
     match unsafe { fork() }? {
         ForkResult::Parent { child } => {
-            drop((port, life, prepared));
+            drop((wire, prepared));
             while !matches!(
                 waitpid(child, None),
                 Ok(WaitStatus::Exited(..) | WaitStatus::Signaled(..)) | Err(Errno::ECHILD)
@@ -117,9 +121,12 @@ fn run(place: Place, port: Port, life: Option<File>, prepared: Prepared) -> io::
         }
         ForkResult::Child => {
             nix::sys::prctl::set_child_subreaper(true)?;
+            if let Ok(memory) = &mut prepared.memory {
+                memory.settle();
+            }
             sys::spare_from_oom();
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-            if let Err(e) = runtime.block_on(serve(place, port, life, prepared)) {
+            if let Err(e) = runtime.block_on(serve(place, prepared, wire)) {
                 sys::log(&format!("{e}"));
             }
             power::gone()
@@ -127,12 +134,15 @@ fn run(place: Place, port: Port, life: Option<File>, prepared: Prepared) -> io::
     }
 }
 
-/// Serves until the session is over or the host is gone, which the end of `life` says as well.
-async fn serve(place: Place, port: Port, life: Option<File>, prepared: Prepared) -> io::Result<()> {
+/// Serves until the session is over or the host is gone, which the end of the sign of life says as well. The wire is opened last:
+/// whoever saves this machine takes that for the word that nothing is left to do.
+async fn serve(place: Place, prepared: Prepared, wire: impl FnOnce() -> io::Result<Wire>) -> io::Result<()> {
+    let opened = session::Opened::new(prepared)?;
+    let (port, life) = wire()?;
     let session = async {
         match port {
-            Port::One(port) => session::serve(place, Async::new(port)?, prepared).await,
-            Port::Two(from, to) => session::serve(place, join(Async::new(from)?, Async::new(to)?), prepared).await,
+            Port::One(port) => session::serve(place, Async::new(port)?, opened).await,
+            Port::Two(from, to) => session::serve(place, join(Async::new(from)?, Async::new(to)?), opened).await,
         }
     };
     let end = async {

@@ -71,6 +71,16 @@ pub(crate) async fn offer(
 }
 
 impl Shared {
+    /// What this process needs of it: it is mapped here, and no child has to get it or to give it back. Called behind the last
+    /// fork that takes it along.
+    pub(crate) fn settle(&mut self) {
+        // SAFETY: the mapping is ours and this long, and a child that has not got it never knows of it.
+        unsafe {
+            libc::madvise(self.start.as_ptr().cast(), SIZE, libc::MADV_DONTFORK);
+            self.start.as_ptr().read_volatile();
+        }
+    }
+
     /// What the host is told: where it is, and what it finds there if it looks at the right place.
     fn name(&mut self) -> io::Result<SharedMemory> {
         let mut mark = [0; 16];

@@ -25,31 +25,44 @@ use tokio::sync::mpsc;
 use vmclaude_init::wire::mux::Stream;
 use vmclaude_init::wire::proto::{self, Act, MAX_TO_GUEST, Noticed};
 
-/// Repeats what comes down `stream` until it ends.
-pub(crate) async fn serve(stream: Stream) -> io::Result<()> {
-    let (mut from_host, mut to_host) = split(stream);
-    let (acts, todo) = std::sync::mpsc::channel::<Vec<Act>>();
-    let (answers, mut answered) = mpsc::channel(1);
-    // Ends with the channel.
-    std::thread::spawn(move || {
-        let _ = answers.blocking_send(Noticed::By(gettid().as_raw().unsigned_abs()));
-        let mut place = Place::default();
-        for list in todo {
-            for act in &list {
-                let _ = repeat(&mut place, act);
+/// The thread, and the ways to it and back.
+pub(crate) struct Repeater {
+    acts: std::sync::mpsc::Sender<Vec<Act>>,
+    answered: mpsc::Receiver<Noticed>,
+}
+
+impl Repeater {
+    /// Starts the thread: before it is known whether anybody wants it, because that costs a start less than a new thread.
+    pub(crate) fn new() -> Repeater {
+        let (acts, todo) = std::sync::mpsc::channel::<Vec<Act>>();
+        let (answers, answered) = mpsc::channel(1);
+        // Ends with the channel.
+        std::thread::spawn(move || {
+            let _ = answers.blocking_send(Noticed::By(gettid().as_raw().unsigned_abs()));
+            let mut place = Place::default();
+            for list in todo {
+                for act in &list {
+                    let _ = repeat(&mut place, act);
+                }
+                place.done();
+                if answers.blocking_send(Noticed::All).is_err() {
+                    return;
+                }
             }
-            place.done();
-            if answers.blocking_send(Noticed::All).is_err() {
-                return;
+        });
+        Repeater { acts, answered }
+    }
+
+    /// Repeats what comes down `stream` until it ends.
+    pub(crate) async fn serve(mut self, stream: Stream) -> io::Result<()> {
+        let (mut from_host, mut to_host) = split(stream);
+        loop {
+            let Some(answer) = self.answered.recv().await else { return Ok(()) };
+            proto::send(&mut to_host, &answer).await?;
+            match proto::receive(&mut from_host, MAX_TO_GUEST).await? {
+                Some(list) => drop(self.acts.send(list)),
+                None => return Ok(()),
             }
-        }
-    });
-    loop {
-        let Some(answer) = answered.recv().await else { return Ok(()) };
-        proto::send(&mut to_host, &answer).await?;
-        match proto::receive(&mut from_host, MAX_TO_GUEST).await? {
-            Some(list) => drop(acts.send(list)),
-            None => return Ok(()),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Connections that the host makes to programs here: each is a stream that the host opens.
 
-use crate::{notice, sys};
+use crate::notice::Repeater;
+use crate::sys;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
@@ -14,11 +15,16 @@ use vmclaude_init::wire::proto::{self, Dialled, Open};
 const LIMIT: Duration = Duration::from_secs(5);
 
 /// Serves what the host opens beside the command's own streams, until the wire ends.
-pub(crate) async fn serve(wire: Wire) {
+pub(crate) async fn serve(wire: Wire, repeater: Repeater) {
+    let mut repeater = Some(repeater);
     while let Ok((open, stream)) = wire.accept().await {
         match open {
             Open::Forward(port) => drop(tokio::spawn(carry(stream, port))),
-            Open::Events => drop(tokio::spawn(notice::serve(stream))),
+            Open::Events if repeater.is_some() => {
+                if let Some(repeater) = repeater.take() {
+                    tokio::spawn(repeater.serve(stream));
+                }
+            }
             // Dropped, and so reset.
             other => sys::log(&format!("the host opened {other:?}, which is not for the guest")),
         }

@@ -3,6 +3,7 @@
 use crate::carry::Relays;
 use crate::command::{self, NotStarted, Running};
 use crate::doors;
+use crate::notice::Repeater;
 use crate::sys::{self, Change};
 use crate::{Place, Prepared};
 use crate::{carry, keys, local, memory, ports, power, setup, signals};
@@ -13,7 +14,6 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadHalf, WriteHalf, split};
-use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Notify, mpsc};
 use tokio::task::AbortHandle;
@@ -22,9 +22,19 @@ use vmclaude_init::wire::mux::{Side, Stream, Wire, answer};
 use vmclaude_init::wire::proto::{self, Ended, MAX_TO_GUEST, Open, Start, ToGuest, ToHost};
 
 /// What was opened before the host had said anything.
-struct Opened {
-    proxy: TcpListener,
+pub(crate) struct Opened {
+    doors: doors::Listening,
+    repeater: Repeater,
+    children: tokio::signal::unix::Signal,
     prepared: Prepared,
+}
+
+impl Opened {
+    /// Opens it.
+    pub(crate) fn new(prepared: Prepared) -> io::Result<Opened> {
+        let (doors, children) = (doors::listen()?, signal(SignalKind::child())?);
+        Ok(Opened { doors, repeater: Repeater::new(), children, prepared })
+    }
 }
 
 /// How often the terminal's modes are looked at while nothing is written to it. Programs that change them mostly write.
@@ -34,9 +44,8 @@ const LOOK: Duration = Duration::from_millis(200);
 pub(crate) async fn serve(
     place: Place,
     mut port: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    prepared: Prepared,
+    opened: Opened,
 ) -> io::Result<()> {
-    let door = doors::listen()?;
     // Whether the versions fit is for the host to say: it can explain it to somebody.
     answer(&mut port).await?;
     let wire = Wire::new(Side::Guest);
@@ -45,7 +54,7 @@ pub(crate) async fn serve(
     let driver = tokio::spawn(async move { driven.drive(port).await });
     tokio::select! {
         gone = driver => gone?,
-        done = session(place, &wire, Opened { proxy: door, prepared }) => done,
+        done = session(place, &wire, opened) => done,
     }
 }
 
@@ -97,14 +106,13 @@ async fn run(
     for news in local::prepare(place, start)? {
         proto::send(to_host, &news).await?;
     }
-    let Prepared { network, memory } = opened.prepared;
+    let Opened { doors, repeater, mut children, prepared: Prepared { network, memory } } = opened;
     memory::offer(memory, wire, to_host).await?;
-    if let Some(why) = doors::open(wire, start, opened.proxy, network)? {
+    if let Some(why) = doors::open(wire, start, doors, network)? {
         proto::send(to_host, &ToHost::ProxiesOnly(why)).await?;
     }
     let streams = streams(wire, start).await?;
-    tokio::spawn(ports::serve(wire.clone()));
-    let mut children = signal(SignalKind::child())?;
+    tokio::spawn(ports::serve(wire.clone(), repeater));
     let mut running = match command::start(place, start) {
         Ok(running) => running,
         Err(NotStarted::Ended(ended)) => return Ok(ended),

@@ -1,7 +1,7 @@
 //! What the host's start message asks for: clock, entropy, share, user, links.
 
 use crate::sys::{at, make_dir, mount_on, reseed};
-use crate::{Place, approve, container, local, trust};
+use crate::{Place, ahead, approve, container, local, trust};
 use nix::errno::Errno;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sys::time::TimeSpec;
@@ -19,6 +19,8 @@ use vmclaude_init::wire::proto::Start;
 const SHARE: &str = "vmclaude";
 /// Where the share's root is mounted.
 pub(crate) const SHARE_DIR: &str = "/run/vmclaude/host/share";
+/// What makes the kernel look at the bus behind the port that the share is plugged into; there is no other bus but the first.
+const PLUGGED: &str = "/sys/class/pci_bus/0000:01/rescan";
 /// The guest's user.
 const USER: &str = "claude";
 /// Where the project is.
@@ -40,7 +42,10 @@ pub(crate) fn prepare(place: Place) -> io::Result<()> {
     let name = nix::unistd::gethostname()?.to_string_lossy().into_owned();
     let also = if name == "vmclaude" { String::new() } else { format!(" {name}") };
     write("/etc/hosts", &format!("127.0.0.1 localhost vmclaude{also}\n::1 localhost\n"))?;
-    make_dir(Path::new(WORKSPACE))?;
+    match place {
+        Place::Machine => ahead::prepare(USUAL)?,
+        Place::Container => make_dir(Path::new(WORKSPACE))?,
+    }
     add_user(USUAL)
 }
 
@@ -72,9 +77,9 @@ pub(crate) fn apply(place: Place, start: &Start) -> io::Result<()> {
         Place::Container => container::check_mounts(start)?,
     }
     start.links.iter().for_each(|(from, to)| link(path(from), path(to)));
-    for dir in &start.own {
+    for (nth, dir) in start.own.iter().enumerate() {
         match place {
-            Place::Machine => own(path(dir), start.user)?,
+            Place::Machine => own(nth, path(dir), start.user)?,
             Place::Container => container::own(path(dir), start.user)?,
         }
     }
@@ -165,16 +170,26 @@ fn bind_shares(start: &Start) -> io::Result<()> {
     Ok(())
 }
 
-/// In a copy of a saved machine the share is plugged in while we run, and until then its name is an invalid argument: a
-/// condition with a limit, not a pause.
+/// In a copy of a saved machine the share was plugged in while we waited, and nobody told the kernel: until it has looked, the
+/// share's name is an invalid argument. A condition with a limit, not a pause.
 fn mount_share(share: &Path) -> io::Result<()> {
-    for _ in 0..15_000 {
+    for again in 0..15_000 {
         match mount_on(SHARE, share, "virtiofs", MsFlags::MS_NOSUID | MsFlags::MS_NODEV, "") {
-            Err(e) if e.kind() == io::ErrorKind::InvalidInput => std::thread::sleep(Duration::from_millis(2)),
+            Err(e) if e.kind() == io::ErrorKind::InvalidInput => {
+                if again > 0 {
+                    std::thread::sleep(Duration::from_millis(2));
+                }
+                look_at_port()?;
+            }
             done => return done,
         }
     }
     Err(io::Error::new(io::ErrorKind::NotFound, "the share was not plugged in"))
+}
+
+/// Has the kernel look what is plugged into the machine's one port.
+fn look_at_port() -> io::Result<()> {
+    std::fs::write(PLUGGED, "1").map_err(|e| at("cannot write", Path::new(PLUGGED), e))
 }
 
 /// What is bound is as the share was mounted, without devices and set-id; a mount point is made where there is none.
@@ -234,10 +249,8 @@ pub(crate) fn agent_socket(file: &[u8], (uid, gid): (u32, u32)) -> io::Result<to
 }
 
 /// A directory of this machine's own, in memory.
-fn own(dir: &Path, (uid, gid): (u32, u32)) -> io::Result<()> {
-    not_a_link(dir);
-    let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
-    mount_on("tmpfs", dir, "tmpfs", flags, &format!("mode=0700,uid={uid},gid={gid},size=64m"))
+fn own(nth: usize, dir: &Path, user: (u32, u32)) -> io::Result<()> {
+    mount_on_bind(&ahead::own(nth, user)?, dir, true)
 }
 
 /// Makes a file of the user's, whole or not at all, unless there is one.

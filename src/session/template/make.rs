@@ -26,8 +26,9 @@ use std::time::Duration;
 const LIMIT: Duration = Duration::from_secs(240);
 /// Whatever happens, after so many seconds the maker is gone, and all of its processes with it.
 const ALARM: u32 = 300;
-/// The supervisor opens its wire and then waits on it; what the kernel still has to do by then is soon done.
-const REST: Duration = Duration::from_millis(300);
+/// The supervisor opens its wire and then waits on it; what the kernel still has to do by then is soon done. On a busy host that is
+/// not as soon, and what was not done is done again by every copy.
+const REST: Duration = Duration::from_secs(1);
 /// The most that the state of devices may be.
 const MOST: u64 = 64 << 20;
 

@@ -78,10 +78,11 @@ fn resolver(network: &Network) -> io::Result<()> {
     let domains: Vec<&str> = network.search.iter().filter(fine).map(String::as_str).collect();
     let search = if domains.is_empty() { String::new() } else { format!("search {}\n", domains.join(" ")) };
     let file = std::path::Path::new("/etc/resolv.conf");
-    // The image may have a link here, to a place that does not exist in it.
-    let _ = std::fs::remove_file(file);
-    std::fs::write(file, format!("nameserver {RESOLVER}\n{search}"))
-        .map_err(|e| crate::sys::at("cannot write", file, e))
+    let text = format!("nameserver {RESOLVER}\n{search}");
+    let write = || std::fs::write(file, &text);
+    // An image may have a link here, to a place that does not exist in it.
+    let written = write().or_else(|_| std::fs::remove_file(file).and_then(|()| write()));
+    written.map_err(|e| crate::sys::at("cannot write", file, e))
 }
 
 fn because(what: &str, e: io::Error) -> io::Error {
