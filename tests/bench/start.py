@@ -16,7 +16,7 @@ BARE = [
     "qemu-system-x86_64", "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
     "-machine", "q35,usb=off,sata=off,smbus=off,i8042=off", "-accel", "tcg", "-cpu", "max,erms=off", "-smp", "1", "-m", "256M",
     "-kernel", KERNEL, "-initrd", f"{WORLD}/bare.cpio",
-    "-append", "quiet panic=-1 cryptomgr.notests random.trust_cpu=on no_timer_check",
+    "-append", "quiet panic=-1 cryptomgr.notests random.trust_cpu=on no_timer_check lsm=landlock,yama",
 ]
 
 

@@ -75,7 +75,10 @@ const VOLUME_ADDRESS: &str = "0.1";
 /// The kernel's command line. `quiet` and no self-tests of ciphers: start time. `panic=-1` with `-no-reboot`: a panic
 /// ends QEMU. `random.trust_cpu`: no waiting for entropy, the host seeds the guest before anything runs. `no_timer_check`: what
 /// it checks is there, but on a busy host an emulated timer may be late for the check, which then ends in a panic.
-const CMDLINE: &str = "console=ttyS0 quiet panic=-1 reboot=t cryptomgr.notests random.trust_cpu=on no_timer_check";
+/// `pcie_ports=compat`: the one port has no services, see [`devices`]. `lsm`: what programs use; the distribution's other modules
+/// have no policy here, and would only be asked about every file.
+const CMDLINE: &str = "console=ttyS0 quiet panic=-1 reboot=t cryptomgr.notests random.trust_cpu=on no_timer_check \
+                       pcie_ports=compat lsm=landlock,yama";
 
 /// The emulated processor. With `erms` the guest's kernel and libraries copy and clear memory byte by byte ("rep movsb"), which
 /// the translator takes literally; without, they take eight or more bytes at a time, and are three to six times faster.
@@ -136,6 +139,7 @@ fn base(machine: &Machine, limits: &Limits) -> Vec<String> {
     arg(&["-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"]);
     // HPET and PM timer stay: without them the kernel cannot calibrate its clock under emulation.
     arg(&["-machine", "q35,usb=off,sata=off,smbus=off,i8042=off,memory-backend=ram"]);
+    arg(&["-global", "ICH9-LPC.acpi-pci-hotplug-with-bridge-support=off"]);
     arg(&[
         "-accel",
         if emulated { "tcg,thread=multi" } else { "kvm" },
@@ -186,6 +190,8 @@ fn devices(machine: &Machine, memory: u64, qemu: &mut Program) -> Vec<String> {
     arg(&["-device", "virtio-blk-pci,drive=scratch,werror=report,rerror=report"]);
     // What the guest frees comes back to the host. (The memory is shared, so QEMU punches holes into its file.)
     arg(&["-device", "virtio-balloon-pci,free-page-reporting=on"]);
-    arg(&["-device", &format!("pcie-root-port,id={PORT},chassis=1,slot=1")]);
+    // The supervisor looks for the share when it needs it (`setup.rs`), so no event has to reach the guest, and no power has to be
+    // switched on: interpreting the firmware's tables for that took longer than all of the share's own start.
+    arg(&["-device", &format!("pcie-root-port,id={PORT},chassis=1,slot=1,power_controller_present=off")]);
     args
 }
