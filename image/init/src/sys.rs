@@ -149,11 +149,26 @@ pub(crate) fn give_up(capabilities: &[libc::c_ulong]) -> io::Result<()> {
 
 /// Loads a kernel module from its file; one that is loaded already is fine.
 pub(crate) fn load_module(path: &Path) -> io::Result<()> {
-    let file = std::fs::File::open(path).map_err(|e| at("cannot open", path, e))?;
-    // SAFETY: finit_module reads the file and the empty C string; both live through the call.
-    let rc = unsafe { libc::syscall(libc::SYS_finit_module, file.as_raw_fd(), c"".as_ptr(), 0) };
+    let module = std::fs::read(path).map_err(|e| at("cannot open", path, e))?;
+    let module = unsigned(&module);
+    // SAFETY: init_module reads the module and the empty C string; both live through the call.
+    let rc = unsafe { libc::syscall(libc::SYS_init_module, module.as_ptr(), module.len(), c"".as_ptr()) };
     let error = io::Error::last_os_error();
     if rc == 0 || error.raw_os_error() == Some(libc::EEXIST) { Ok(()) } else { Err(at("cannot load", path, error)) }
+}
+
+/// A module without its signature, which says nothing here, because nobody asks for one and the host has verified the archive; but
+/// under emulation the kernel takes a tenth of its whole start to check those of all.
+fn unsigned(module: &[u8]) -> &[u8] {
+    /// What a signed file ends with; before it there is a `struct module_signature` of linux/module_signature.h.
+    const MARK: &[u8] = b"~Module signature appended~\n";
+    let signed = || {
+        let (rest, about) = module.strip_suffix(MARK)?.split_last_chunk::<12>()?;
+        let [_, _, _, signer, key, _, _, _, signature @ ..] = *about;
+        let signature = usize::try_from(u32::from_be_bytes(signature)).ok()?;
+        rest.get(..rest.len().checked_sub(signature + usize::from(signer) + usize::from(key))?)
+    };
+    signed().unwrap_or(module)
 }
 
 /// Brings the loopback interface up.
@@ -234,4 +249,23 @@ pub(crate) fn next_change() -> Option<(Pid, Change)> {
         s => Change::Exited(libc::WEXITSTATUS(s) as u8),
     };
     Some((Pid::from_raw(pid), change))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_signature_is_cut_off_and_nothing_else_is() {
+        let signed = |sizes: [u8; 3]| {
+            let about = [0, 1, 2, sizes[0], sizes[1], 0, 0, 0, 0, 0, 0, sizes[2]];
+            [b"\x7fELF module".as_slice(), &[b's'; 9], &about, b"~Module signature appended~\n"].concat()
+        };
+        assert_eq!(unsigned(&signed([2, 3, 4])), b"\x7fELF module");
+        assert_eq!(unsigned(&signed([0, 0, 9])), b"\x7fELF module");
+        let lies = signed([9, 9, 200]);
+        for whole in [b"\x7fELF module".as_slice(), b"", b"~Module signature appended~\n", &lies] {
+            assert_eq!(unsigned(whole), whole);
+        }
+    }
 }
