@@ -214,7 +214,7 @@ impl Running {
             match self.child.try_wait().ok()? {
                 Some(status) => break status,
                 None if Instant::now() > limit => return None,
-                None => std::thread::sleep(Duration::from_millis(5)),
+                None => std::thread::sleep(Duration::from_millis(1)),
             }
         };
         Some(match status.signal() {

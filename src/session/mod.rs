@@ -102,9 +102,11 @@ pub fn run(host: &Host, plan: &Plan, launch: &Launch, denials: Denials, notes: &
         tty::give_back()
     }
     tty::dismiss_keeper();
+    // Beside it, because both wait for the kernel: it gives the machine's memory back, and closes what watched files.
+    let machine_gone = std::thread::spawn(move || drop(machine));
     // The near end of the wire goes with it. Threads that wait for our own streams end with the process.
     runtime.shutdown_background();
-    drop(machine);
+    let _ = machine_gone.join();
     // Not before: another session may have it now.
     drop(volume);
     profile::mark("everything is gone");

@@ -5,7 +5,10 @@ make_world() { # ROUNDS: a world of its own in $world, with the tests' image and
   local out data
   out=$(realpath "${CARGO_TARGET_DIR:-target}")
   data=${VMCLAUDE_TEST_DATA:-$out/tests/data}
-  world=$(mktemp -d)
+  # Where people's projects are: below a home. (A project elsewhere has its path made on the guest's disk, which takes longer.)
+  world=$HOME
+  [ "$world" != /root ] || world=/home
+  world=$(mktemp -d "$world/.bench.XXXXXX")
   trap 'rm -rf "$world"' EXIT
   mkdir -p "$world/home/.local/share/vmclaude" "$world/p" "$world/bin"
   cp -al "$(realpath "$data/vmclaude/images")" "$world/home/.local/share/vmclaude/images" 2>/dev/null ||

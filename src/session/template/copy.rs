@@ -23,9 +23,6 @@ use tokio::sync::oneshot;
 
 /// How long a copy may take. Twenty at once on a small machine take some seconds each.
 const LIMIT: Duration = Duration::from_secs(30);
-/// Threads that lay out memory. It is limited by the speed of memory, which two use up.
-const THREADS: usize = 2;
-
 /// A copy on its way to life.
 pub(in crate::session) struct Copy {
     /// Its process.
@@ -54,29 +51,26 @@ pub(in crate::session) fn start(warm: &Warm, template: Template, dir: &Path, vol
         volume: volume.map(Held::as_fd),
         ..Handles::of(dir)
     };
-    let layers = lay_out(Arc::new(template), memory.try_clone().what(what)?, disk.try_clone().what(what)?);
+    let (memory_again, disk_again) = (memory.try_clone().what(what)?, disk.try_clone().what(what)?);
     let machine = child::start(&warm.machine, &handles, "machine.log", Stdio::null())?;
+    let layers = lay_out(Arc::new(template), memory_again, disk_again);
     let (tell, ready) = oneshot::channel();
     let has_volume = volume.is_some();
     std::thread::spawn(move || tell.send(bring_to_life(control, layers, has_volume)));
     Ok(Copy { machine, memory, wire, ready })
 }
 
-/// What the laying out of memory, disk and devices' state comes to.
-type Layers = (Vec<JoinHandle<std::io::Result<()>>>, Arc<Template>);
+/// What the laying out of memory and disk comes to, and whence the devices' state comes.
+type Layers = (JoinHandle<std::io::Result<()>>, Arc<Template>);
 
 /// QEMU looks at neither memory nor disk before it restores, so this goes on while it starts.
 fn lay_out(template: Arc<Template>, memory: File, disk: File) -> Layers {
-    let memory = Arc::new(memory);
-    let mut threads: Vec<_> = (0..THREADS)
-        .map(|n| {
-            let (template, memory) = (template.clone(), memory.clone());
-            std::thread::spawn(move || template.lay_out(template.memory(), &memory, n, THREADS))
-        })
-        .collect();
     let from = template.clone();
-    threads.push(std::thread::spawn(move || from.lay_out(from.scratch(), &disk, 0, 1)));
-    (threads, template)
+    let thread = std::thread::spawn(move || {
+        from.lay_out(from.memory(), &memory)?;
+        from.lay_out(from.scratch(), &disk)
+    });
+    (thread, template)
 }
 
 fn bring_to_life(control: UnixStream, layers: Layers, volume: bool) -> Result<()> {
@@ -86,11 +80,9 @@ fn bring_to_life(control: UnixStream, layers: Layers, volume: bool) -> Result<()
         control.execute(&command)?;
     }
     profile::mark("QEMU is up");
-    let (threads, template) = layers;
+    let (thread, template) = layers;
     let devices = template.state().what(what)?;
-    for thread in threads {
-        thread.join().map_err(|_| Failure::new(what()))?.what(what)?;
-    }
+    thread.join().map_err(|_| Failure::new(what()))?.what(what)?;
     profile::mark("memory is there");
     let (read, mut write) = std::io::pipe().what(what)?;
     control.hand_over(&warm::take_pipe(), read.as_fd())?;

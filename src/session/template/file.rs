@@ -11,12 +11,15 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
+use std::sync::mpsc::sync_channel;
 
 const MAGIC: &[u8; 8] = b"vmctmpl1";
 const TRAILER: u64 = 20;
 /// The longest piece: what one read and one write move.
 const PIECE: usize = 256 << 10;
 const PAGE: usize = 4096;
+/// Pieces that are read ahead of the writer. More would not stay in the processor's cache.
+const BUFFERS: usize = 3;
 /// Zeroes up to this length are kept, because a piece more costs more.
 const GAP: usize = 4 * PAGE;
 /// The largest index and the largest state of devices that make sense.
@@ -83,15 +86,28 @@ impl Template {
         Ok(state)
     }
 
-    /// Lays out every `of`th piece of `part`, from the `nth` on, in a file that has its size and nothing in it.
-    pub(super) fn lay_out(&self, part: &Part, to: &File, nth: usize, of: usize) -> io::Result<()> {
-        let mut buffer = vec![0; PIECE];
-        for piece in part.pieces.iter().skip(nth).step_by(of) {
-            let bytes = &mut buffer[..piece.len];
-            self.read(piece, bytes)?;
-            to.write_all_at(bytes, piece.to)?;
-        }
-        Ok(())
+    /// Lays `part` out in a file that has its size and nothing in it. One thread reads and one writes: of several that write, the
+    /// kernel would let one, and the others would burn the processor that QEMU starts on.
+    pub(super) fn lay_out(&self, part: &Part, to: &File) -> io::Result<()> {
+        let (full, filled) = sync_channel::<(&Piece, Vec<u8>)>(BUFFERS);
+        let (empty, emptied) = sync_channel(BUFFERS);
+        (0..BUFFERS).for_each(|_| drop(empty.send(vec![0; PIECE])));
+        std::thread::scope(|scope| {
+            let reader = scope.spawn(move || -> io::Result<()> {
+                for (piece, mut buffer) in part.pieces.iter().zip(emptied) {
+                    self.read(piece, &mut buffer[..piece.len])?;
+                    if full.send((piece, buffer)).is_err() {
+                        break; // The writer has failed, and says so.
+                    }
+                }
+                Ok(())
+            });
+            for (piece, buffer) in filled {
+                to.write_all_at(&buffer[..piece.len], piece.to)?;
+                let _ = empty.send(buffer);
+            }
+            reader.join().unwrap_or_else(|_| Err(broken("it cannot be read")))
+        })
     }
 
     fn read(&self, piece: &Piece, bytes: &mut [u8]) -> io::Result<()> {
@@ -223,9 +239,7 @@ mod tests {
         let template = Template::open(&template(dir.path())).expect("open");
         let to = tempfile::tempfile().expect("file");
         to.set_len(template.memory().size).expect("len");
-        for n in 0..3 {
-            template.lay_out(template.memory(), &to, n, 3).expect("lay out");
-        }
+        template.lay_out(template.memory(), &to).expect("lay out");
         let mut bytes = [0; 5];
         to.read_exact_at(&mut bytes, 0).expect("read");
         assert_eq!(&bytes, b"first");
@@ -246,7 +260,7 @@ mod tests {
             std::fs::write(&path, bytes).expect("write");
             let Ok(template) = Template::open(&path) else { return false };
             let to = tempfile::tempfile().expect("file");
-            let laid = |part: &Part| template.lay_out(part, &to, 0, 1).is_ok();
+            let laid = |part: &Part| template.lay_out(part, &to).is_ok();
             laid(template.memory()) && laid(template.scratch()) && template.state().is_ok()
         };
         assert!(works(&good));
