@@ -91,9 +91,9 @@ with socket.create_connection(("127.0.0.1", 3128), timeout=patience) as sock:
     sock.sendall(b"GET http://10.0.0.1/ HTTP/1.0\r\n\r\n")
     assert b" 403 " in sock.recv(100)
 print("the proxy answers", flush=True)
-held += [begin(("127.0.0.1", pour)) for n in range(400)]
+held += [begin(("127.0.0.1", pour)) for n in range(60)]
 time.sleep(3)
-ask("400 that do not read")
+ask("60 that do not read")
 open("/workspace/done", "w").close()
 while not os.path.exists("/workspace/seen"): time.sleep(0.1)
 "#;
