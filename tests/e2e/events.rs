@@ -13,6 +13,7 @@ fn world(who: Who) -> World {
     let world = World::new(who);
     world.write("p/watcher.py", WATCHER);
     world.write("p/d/sub/below", "");
+    world.write("p/d/old/x", "");
     world.write("p/d/f", "before");
     world
 }
@@ -61,7 +62,7 @@ fn edit(path: &Path, text: &str) {
 /// is there and was written, or that something is different in a directory.
 type Step = (fn(&Path), &'static [&'static str], &'static [&'static str]);
 
-const STEPS: [Step; 11] = [
+const STEPS: [Step; 14] = [
     (|d| edit(&d.join("f"), "after!"), &["d MODIFY f", "d CLOSE_WRITE f"], &["d ATTRIB f", "d CLOSE_WRITE f"]),
     (
         |d| drop(fs::File::create(d.join("new")).expect("create")),
@@ -106,6 +107,13 @@ const STEPS: [Step; 11] = [
         &["d/sub MOVED_FROM below"],
         &["d ATTRIB/ sub", "d/sub ATTRIB/ "],
     ),
+    (
+        |d| drop(fs::File::create(d.join("sub/x")).expect("create")),
+        &["d/sub CREATE x", "d/sub CLOSE_WRITE x"],
+        &["d/sub ATTRIB x", "d/sub CLOSE_WRITE x"],
+    ),
+    (|d| fs::remove_dir_all(d.join("old")).expect("rm -r"), &["d DELETE/ old"], &["d ATTRIB/ "]),
+    (|d| fs::remove_dir_all(d.join("sub")).expect("rm -r"), &["d/sub DELETE x", "d DELETE/ sub"], &["d ATTRIB/ "]),
 ];
 
 /// Through Apple's share: a file that is not the user's is not touched.

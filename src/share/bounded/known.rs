@@ -83,17 +83,21 @@ impl<F: FileSystem<Inode = u64, Handle = u64>> Bounded<F> {
         self.look(parent, name).is_some_and(|(_, there)| there.is_some())
     }
 
-    /// A file that the guest never knew and that is gone: a number for it.
+    /// A file that the guest never knew and that is gone: a number for it, which goes with its last reference.
     pub(in crate::share) fn phantom(&self, kind: u32) -> u64 {
         self.table().phantom(kind)
     }
 
-    /// A number that nobody refers to is no longer needed.
-    pub(in crate::share) fn abandon(&self, id: u64) {
+    /// Keeps `id`, also when the guest forgets it, until it is [`released`](Bounded::release_kept).
+    pub(in crate::share) fn keep(&self, id: u64) {
+        self.table().refer(id);
+    }
+
+    /// `id` is kept no longer: without the guest it is gone.
+    pub(in crate::share) fn release_kept(&self, id: u64) {
         let mut given = Vec::new();
-        self.table().forget(id, 0, &mut given);
-        // What is open below stays until the guest gives it back: only a phantom has no reference, and is not open.
-        debug_assert!(given.is_empty());
+        self.table().forget(id, 1, &mut given);
+        self.give(Context { uid: 0.into(), gid: 0.into(), pid: 0 }, given);
     }
 
     /// The guest is told that `node` has no longer the name `name` in `parent`.

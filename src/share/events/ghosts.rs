@@ -16,7 +16,7 @@ use virtiofsd::filesystem::{Context, Entry, FileSystem};
 
 /// See the module. Without events it is only in between.
 pub(in crate::share) struct Ghosts<F> {
-    fs: Arc<Guard<Bounded<F>>>,
+    pub(super) fs: Arc<Guard<Bounded<F>>>,
     events: Option<Arc<Events>>,
 }
 
@@ -63,7 +63,7 @@ impl<F: FileSystem<Inode = u64, Handle = u64>> Ghosts<F> {
             if state.ghost(parent, name) != Some(&Ghost::Create) {
                 return Err(errno(libc::EPERM));
             }
-            state.lay(parent, name);
+            state.lay(self.fs.inner(), parent, name);
             return Ok(self.learn(parent, name, self.fs.lookup(ctx, parent, name)?));
         }
         let entry = self.noted(ctx, make, |state, entry| {
@@ -86,8 +86,8 @@ impl<F: FileSystem<Inode = u64, Handle = u64>> Ghosts<F> {
             let Some(Ghost::Delete(node)) = state.ghost(parent, name).cloned() else {
                 return Err(errno(libc::EPERM));
             };
-            state.lay(parent, name);
             self.fs.inner().lose(parent, name, node);
+            state.lay(self.fs.inner(), parent, name);
             return Ok(());
         }
         self.noted(ctx, remove, |state, ()| state.did(parent, name, Kind::Deleted))

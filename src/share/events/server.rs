@@ -34,6 +34,17 @@ pub(super) enum Ghost {
     To(Option<u64>),
 }
 
+impl Ghost {
+    /// The file that it is about, where there is one.
+    fn file(&self) -> Option<u64> {
+        match self {
+            Ghost::Create => None,
+            Ghost::Delete(file) => Some(*file),
+            Ghost::From(file, _) | Ghost::To(file) => *file,
+        }
+    }
+}
+
 /// See the module.
 pub(in crate::share) struct Events {
     state: Mutex<State>,
@@ -119,15 +130,22 @@ impl State {
     }
 
     /// What was announced for a name is done.
-    pub(super) fn lay(&mut self, dir: u64, name: &CStr) {
+    pub(super) fn lay<F: FileSystem<Inode = u64, Handle = u64>>(&mut self, fs: &Bounded<F>, dir: u64, name: &CStr) {
         let key = (dir, name.to_bytes().to_vec());
-        if let Some(queue) = self.ghosts.get_mut(&key) {
-            queue.pop_front();
-        }
+        let laid = self.ghosts.get_mut(&key).and_then(VecDeque::pop_front);
+        laid.iter().filter_map(Ghost::file).for_each(|file| fs.release_kept(file));
     }
 
-    fn announce(&mut self, key: Key, ghost: Ghost) {
+    /// Its file is kept so long: the guest may forget it between one repetition and the next, and would not find it again.
+    fn announce<F: FileSystem<Inode = u64, Handle = u64>>(&mut self, fs: &Bounded<F>, key: Key, ghost: Ghost) {
+        ghost.file().into_iter().for_each(|file| fs.keep(file));
         self.ghosts.entry(key).or_default().push_back(ghost);
+    }
+
+    /// Nothing is announced any more.
+    fn lay_all<F: FileSystem<Inode = u64, Handle = u64>>(&mut self, fs: &Bounded<F>) {
+        let all = std::mem::take(&mut self.ghosts);
+        all.values().flatten().filter_map(Ghost::file).for_each(|file| fs.release_kept(file));
     }
 }
 
@@ -167,14 +185,7 @@ fn listen<F: FileSystem<Inode = u64, Handle = u64>>(mut from: File, events: &Eve
                 let acts = prepare(&mut events.state(), fs.inner(), happened);
                 events.send(FromServer::Acts(acts));
             }
-            ToServer::Done => {
-                let ghosts = std::mem::take(&mut events.state().ghosts);
-                for ghost in ghosts.into_values().flatten() {
-                    if let Ghost::Delete(node) = ghost {
-                        fs.inner().abandon(node);
-                    }
-                }
-            }
+            ToServer::Done => events.state().lay_all(fs.inner()),
         }
     }
     events.by.store(0, Ordering::Relaxed);
@@ -198,7 +209,7 @@ fn prepare<F: FileSystem<Inode = u64, Handle = u64>>(
     fs: &Bounded<F>,
     happened: Vec<Happening>,
 ) -> Vec<Act> {
-    state.ghosts.clear();
+    state.lay_all(fs);
     state.since = Instant::now();
     let foreign = happened.into_iter().filter(|happening| !is_own(state, fs, happening)).collect();
     changes(foreign).into_iter().filter_map(|change| announce(state, fs, change)).collect()
@@ -241,7 +252,7 @@ fn announce<F: FileSystem<Inode = u64, Handle = u64>>(
         Change::Create(key) => {
             let (_, there, path) = look(fs, &key)?;
             let mode = there?.mode;
-            state.announce(key, Ghost::Create);
+            state.announce(fs, key, Ghost::Create);
             Some(Act::Create(path, mode & libc::S_IFMT))
         }
         Change::Write { key, changed, closed } => {
@@ -256,7 +267,7 @@ fn announce<F: FileSystem<Inode = u64, Handle = u64>>(
             let (known, _, path) = look(fs, &key)?;
             let kind = if directory { libc::S_IFDIR } else { libc::S_IFREG };
             let node = known.unwrap_or_else(|| fs.phantom(kind));
-            state.announce(key, Ghost::Delete(node));
+            state.announce(fs, key, Ghost::Delete(node));
             Some(Act::Delete(path, fs.is_directory(node)))
         }
         Change::Rename { from, to } => {
@@ -265,8 +276,8 @@ fn announce<F: FileSystem<Inode = u64, Handle = u64>>(
             let there = fs.known(&there?);
             let node = known.or(there);
             let over = over.filter(|over| Some(*over) != node && Some(*over) != there);
-            state.announce(from, Ghost::From(node, to.clone()));
-            state.announce(to, Ghost::To(over));
+            state.announce(fs, from, Ghost::From(node, to.clone()));
+            state.announce(fs, to, Ghost::To(over));
             Some(Act::Rename(old, new))
         }
     }

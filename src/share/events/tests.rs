@@ -197,6 +197,43 @@ fn ghosts_are_answered_as_if_they_happened_now_and_touch_nothing() {
     assert_eq!(picture(world.dir.path()), before);
 }
 
+/// Its kernel forgets a directory that nobody uses as soon as it can, and a number that it did not expect at once.
+#[test]
+fn what_the_guest_forgets_between_two_repetitions_is_found_again() {
+    let mut world = World::new();
+    let d = world.find(c"d");
+    let h = world.fs.lookup(guest(), d, c"h").expect("h").inode;
+    fs::remove_dir_all(world.at("d")).expect("rm -r");
+    let deleted = |dir, name: &[u8], directory| Happening { dir, name: name.to_vec(), what: What::Deleted, directory };
+    let happened = vec![deleted(d, b"h", false), deleted(world.work, b"d", true), deleted(world.work, b"never", false)];
+    world.say(&ToServer::Happened(happened));
+    let mut acts = Vec::new();
+    while acts.is_empty() {
+        if let FromServer::Acts(told) = world.heard() {
+            acts = told;
+        }
+    }
+    let gone = |name, directory| Act::Delete(path(name), directory);
+    assert_eq!(acts, [gone("d/h", false), gone("d", true), gone("never", false)]);
+    let (fs, work) = (&world.fs, world.work);
+    let find = |dir, name| fs.lookup(ghost(), dir, name).expect("as it was").inode;
+    assert_eq!((find(work, c"d"), find(d, c"h")), (d, h));
+    fs.unlink(ghost(), d, c"h").expect("unlink");
+    fs.batch_forget(guest(), vec![(h, 2), (d, 2)]);
+    assert_eq!(find(work, c"d"), d);
+    fs.rmdir(ghost(), work, c"d").expect("rmdir");
+    fs.forget(guest(), d, 1);
+    let never = find(work, c"never");
+    fs.forget(guest(), never, 1);
+    assert_eq!(find(work, c"never"), never);
+    fs.unlink(ghost(), work, c"never").expect("unlink");
+    fs.forget(guest(), never, 1);
+    for id in [h, d, never] {
+        assert!(!fs.fs.inner().is_known(id), "{id} is kept for ever");
+    }
+    assert_eq!(code(fs.lookup(ghost(), work, c"d")), libc::ENOENT);
+}
+
 #[test]
 fn a_file_that_was_saved_aside_takes_the_place_of_the_one_that_is_known() {
     let mut world = World::new();

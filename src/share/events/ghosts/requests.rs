@@ -101,9 +101,9 @@ impl<F: FileSystem<Inode = u64, Handle = u64>> FileSystem for Ghosts<F> {
             else {
                 return Err(errno(libc::EPERM));
             };
-            state.lay(old, name);
-            state.lay(new, to);
             self.fs.inner().moved((old, name), (new, to), node, over);
+            state.lay(self.fs.inner(), old, name);
+            state.lay(self.fs.inner(), new, to);
             return Ok(());
         }
         let look = |dir, name| self.fs.inner().look(dir, name).and_then(|(_, there)| there);
