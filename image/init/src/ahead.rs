@@ -1,5 +1,5 @@
 //! What a session needs and what does not depend on which one it is: made before the host says anything, and so part of a
-//! template. All of it is memory, because a new file on the root costs a start a twelfth of its time: under emulation what counts
+//! template. All of it is memory, because a new file on the root is dear: under emulation what counts
 //! is how much of the kernel runs for the first time, and that takes the overlay, the file system below it, and its disk.
 
 use crate::sys::{at, make_dir, mount_on};
