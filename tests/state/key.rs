@@ -13,7 +13,8 @@ k='SECRET-of[-]the-test'
 env | grep -l "$k" - | sed 's/.*/found in env/'
 cat /proc/[0-9]*/environ /proc/[0-9]*/cmdline 2>/dev/null | tr '\0' '\n' | grep -q "$k" && echo found in processes
 grep -rqs "$k" ~ /tmp /run /etc /var/lib/vmclaude /workspace && echo found in files
-ls /var/lib/vmclaude
+for dir in /var/lib/vmclaude/*; do mountpoint -q "$dir" && echo "${dir##*/}"; done
+:
 "#;
 
 /// A client that brings its own key, asks for what is not Claude Code's, and hides a header.
