@@ -1,6 +1,7 @@
 //! The host's side of the wire: start, relay, signals, exit.
 
 use super::Authorities;
+use super::apple::Proofs;
 use super::house::House;
 use super::machine::Machine;
 use super::memory;
@@ -48,7 +49,8 @@ pub(super) async fn run(
     let policy = policy.with(plan.setup.api.clone(), agent);
     tokio::spawn(serve_guest(wire.clone(), Arc::new(policy)));
     let (mut talk, mut news) = Talk::new(wire.clone(), to_guest, host, plan.clipboard);
-    let start = start_message(host, plan, &talk, authorities)?;
+    let mut proofs = machine.prove(plan)?;
+    let start = start_message(host, plan, &talk, (authorities, &proofs))?;
     talk.send(&ToGuest::Start(Box::new(start))).await?;
     profile::mark("the guest knows what to run");
     talk.open_streams()?;
@@ -91,6 +93,9 @@ pub(super) async fn run(
                 }
                 frame => {
                     starting &= frame != ToHost::Started;
+                    if !starting {
+                        proofs.drop_all();
+                    }
                     if let ToHost::Log(line) = &frame {
                         house.journal(line);
                     }
@@ -191,7 +196,12 @@ pub(super) fn no_volume(plan: &Plan, why: &str) -> Failure {
     plan.volume().into_iter().fold(failure, |failure, file| failure.next(volume::remedy(file)))
 }
 
-fn start_message(host: &Host, plan: &Plan, talk: &Talk, authorities: Authorities) -> Result<Start> {
+fn start_message(
+    host: &Host,
+    plan: &Plan,
+    talk: &Talk,
+    (authorities, proofs): (Authorities, &Proofs),
+) -> Result<Start> {
     let mut seed = vec![0; 64];
     File::open("/dev/urandom")
         .and_then(|mut f| std::io::Read::read_exact(&mut f, &mut seed))
@@ -219,6 +229,7 @@ fn start_message(host: &Host, plan: &Plan, talk: &Talk, authorities: Authorities
         certificates: authorities.join().unwrap_or_default(),
         seeds: files(&plan.setup.seeds),
         approve: plan.setup.approve.as_ref().map(|(file, end)| (bytes(file.as_os_str()), end.clone())),
+        proofs: proofs.places(),
         own: plan.setup.own.iter().map(|dir| bytes(dir.as_os_str())).collect(),
         agent: plan.setup.agent.is_some().then(|| plan::state::AGENT.as_bytes().to_vec()),
         api: plan.setup.api.is_some().then_some(plan::auth::PORT),

@@ -1,6 +1,6 @@
 //! The machine of a session, whatever carries it out: started, watched and ended through here.
 
-use super::apple::{self, Client};
+use super::apple::{self, Client, Proofs};
 use super::processes::{self, Processes};
 use super::volume::Held;
 use crate::engine::launch::Launch;
@@ -56,6 +56,14 @@ impl Machine {
         match self {
             Machine::Qemu(processes) => processes.events(),
             Machine::Apple(_) => None,
+        }
+    }
+
+    /// Has the directories that it sees prove themselves, where others mounted them.
+    pub(super) fn prove(&self, plan: &Plan) -> Result<Proofs> {
+        match self {
+            Machine::Qemu(_) => Ok(Proofs::none()),
+            Machine::Apple(_) => Proofs::make(plan),
         }
     }
 

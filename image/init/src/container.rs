@@ -67,7 +67,8 @@ pub(crate) fn own(dir: &Path, (uid, gid): (u32, u32)) -> io::Result<()> {
     std::fs::set_permissions(dir, std::fs::Permissions::from_mode(0o700)).map_err(|e| at("cannot close", dir, e))
 }
 
-/// Every directory of the host that was promised is there: the system can drop one without a word.
+/// Every directory of the host that was promised is there, and the one that was meant: the system can drop one without a word, and
+/// finds them by their paths.
 pub(crate) fn check_mounts(start: &Start) -> io::Result<()> {
     let table = std::fs::read("/proc/self/mountinfo")?;
     let points: Vec<PathBuf> = mount_points(&table).collect();
@@ -75,6 +76,12 @@ pub(crate) fn check_mounts(start: &Start) -> io::Result<()> {
         let target = Path::new(OsStr::from_bytes(target));
         if !points.iter().any(|point| point == target) {
             return Err(io::Error::other(format!("the system did not mount {}", target.display())));
+        }
+    }
+    for proof in start.proofs.iter().map(|proof| Path::new(OsStr::from_bytes(proof))) {
+        if let Err(e) = proof.symlink_metadata() {
+            let dir = proof.parent().unwrap_or(proof).display();
+            return Err(io::Error::other(format!("another directory is mounted at {dir} than was meant: {e}")));
         }
     }
     Ok(())

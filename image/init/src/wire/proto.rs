@@ -195,6 +195,8 @@ pub struct Start {
     pub seeds: Vec<(Vec<u8>, Vec<u8>)>,
     /// A key that Claude Code need not ask about: its file, and the end of the key, by which it remembers answers.
     pub approve: Option<(Vec<u8>, String)>,
+    /// Files that are there if the system has mounted the directories that were meant.
+    pub proofs: Vec<Vec<u8>>,
     /// Directories of the user's that are this machine's own.
     pub own: Vec<Vec<u8>>,
     /// Where the user's ssh agent listens; `None`: there is none.
