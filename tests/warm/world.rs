@@ -42,7 +42,7 @@ impl World {
     pub(crate) fn run(&self, script: &str) -> Command {
         let mut command = Command::new(self.path("opt/bin/vmclaude-container"));
         command.args(["sh", "-c", script]).env_clear().env("PATH", "/usr/bin:/bin").env("HOME", self.path("home"));
-        command.env("VMCLAUDE_MEMORY", "1G").env("VMCLAUDE_LOG", "warn").current_dir(self.path("p"));
+        command.env("VMCLAUDE_MEMORY", "700M").env("VMCLAUDE_LOG", "warn").current_dir(self.path("p"));
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command
     }
