@@ -9,15 +9,15 @@ use super::notes::Notes;
 use super::signals::{self, Event};
 use super::talk::Talk;
 use super::volume;
-use crate::error::{Context, Failure, Result};
+use crate::error::{Failure, Result};
 use crate::exit::{Exit, NOT_EXECUTABLE, NOT_FOUND};
+use crate::files;
 use crate::host::Host;
 use crate::net::{self, Denials, Upstream};
 use crate::plan::network::Mode;
 use crate::plan::{self, Plan};
 use crate::profile;
 use crate::watch;
-use std::fs::File;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -92,8 +92,8 @@ pub(super) async fn run(
                     }
                 }
                 frame => {
-                    starting &= frame != ToHost::Started;
-                    if !starting {
+                    if frame == ToHost::Started {
+                        starting = false;
                         proofs.drop_all();
                     }
                     if let ToHost::Log(line) = &frame {
@@ -202,10 +202,7 @@ fn start_message(
     talk: &Talk,
     (authorities, proofs): (Authorities, &Proofs),
 ) -> Result<Start> {
-    let mut seed = vec![0; 64];
-    File::open("/dev/urandom")
-        .and_then(|mut f| std::io::Read::read_exact(&mut f, &mut seed))
-        .what(|| "cannot read random bytes")?;
+    let seed: [u8; 64] = files::random()?;
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let bytes = |text: &std::ffi::OsStr| text.as_bytes().to_vec();
     let files =
@@ -239,7 +236,7 @@ fn start_message(
             datagrams: plan.network.mode == Mode::Open,
             search: net::search_domains(),
         }),
-        seed,
+        seed: seed.to_vec(),
         now: (now.as_secs(), now.subsec_nanos()),
     })
 }

@@ -4,7 +4,8 @@
 //! another directory there meanwhile. So once all are mounted, a file with a name that nobody can guess appears for a moment in
 //! each directory that we hold open, and the supervisor starts nothing before it has seen it.
 
-use crate::error::{Context, Result};
+use crate::error::Result;
+use crate::files;
 use crate::plan::Plan;
 use crate::session::child;
 use nix::fcntl::{OFlag, openat};
@@ -12,7 +13,6 @@ use nix::sys::stat::Mode;
 use nix::unistd::{UnlinkatFlags, unlinkat};
 use std::ffi::OsStr;
 use std::fs::File;
-use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
@@ -78,9 +78,7 @@ impl Drop for Proof {
 
 /// A name's part that nobody can guess.
 fn secret() -> Result<String> {
-    let mut bytes = [0; 16];
-    let read = File::open("/dev/urandom").and_then(|mut random| random.read_exact(&mut bytes));
-    read.what(|| "cannot read random bytes")?;
+    let bytes: [u8; 16] = files::random()?;
     Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
