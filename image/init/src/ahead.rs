@@ -2,8 +2,7 @@
 //! template. All of it is memory, because a new file on the root is dear: under emulation what counts
 //! is how much of the kernel runs for the first time, and that takes the overlay, the file system below it, and its disk.
 
-use crate::sys::{at, make_dir, mount_on};
-use nix::mount::MsFlags;
+use crate::sys::{SAFE, at, make_dir, mount_on};
 use std::io;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
 use std::path::{Path, PathBuf};
@@ -20,7 +19,6 @@ const OWNED: usize = 8;
 
 /// Makes it. `user`: whose the directories are.
 pub(crate) fn prepare(user: (u32, u32)) -> io::Result<()> {
-    const SAFE: MsFlags = MsFlags::MS_NOSUID.union(MsFlags::MS_NODEV);
     // The project's path on the host becomes a link, and most projects lie below somebody's home.
     mount_on("tmpfs", Path::new("/home"), "tmpfs", SAFE, "mode=0755")?;
     POINTS.iter().try_for_each(|point| make_dir(Path::new(point)))?;

@@ -6,7 +6,7 @@
 //! no link is followed on either side, and what is mounted has neither devices nor set-id files.
 
 use crate::Place;
-use crate::sys::{AsUser, at, log, make_dir, mount_on, mount_points, trim};
+use crate::sys::{AsUser, SAFE, at, log, make_dir, mount_on, mount_points, trim};
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, openat};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
@@ -33,7 +33,6 @@ const THROWN_AWAY: &str = "/var/lib/vmclaude/local";
 /// The project.
 const WORKSPACE: &str = "/workspace";
 
-const SAFE: MsFlags = MsFlags::MS_NOSUID.union(MsFlags::MS_NODEV);
 const NOTHING: Option<&str> = None;
 
 /// Bytes of the volume that were free when it was mounted.

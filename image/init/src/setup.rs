@@ -1,6 +1,6 @@
 //! What the host's start message asks for: clock, entropy, share, user, links.
 
-use crate::sys::{at, make_dir, mount_on, reseed};
+use crate::sys::{SAFE, at, make_dir, mount_on, reseed};
 use crate::{Place, ahead, approve, container, local, trust};
 use nix::errno::Errno;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
@@ -174,7 +174,7 @@ fn bind_shares(start: &Start) -> io::Result<()> {
 /// share's name is an invalid argument. A condition with a limit, not a pause.
 fn mount_share(share: &Path) -> io::Result<()> {
     for again in 0..15_000 {
-        match mount_on(SHARE, share, "virtiofs", MsFlags::MS_NOSUID | MsFlags::MS_NODEV, "") {
+        match mount_on(SHARE, share, "virtiofs", SAFE, "") {
             Err(e) if e.kind() == io::ErrorKind::InvalidInput => {
                 if again > 0 {
                     std::thread::sleep(Duration::from_millis(2));

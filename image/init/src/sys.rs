@@ -9,6 +9,9 @@ use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
+/// What is mounted so has neither devices nor set-id files.
+pub(crate) const SAFE: MsFlags = MsFlags::MS_NOSUID.union(MsFlags::MS_NODEV);
+
 /// Whether lines for the log go to stderr.
 static STDERR: AtomicBool = AtomicBool::new(false);
 
