@@ -41,12 +41,13 @@ pub(crate) fn see(world: &World, engine: Engine, setting: Setting, deed: &Deed) 
     let code = typist.step("echo code=$?");
     if *deed == Deed::Killed {
         // Whoever keeps the terminal may come behind the shell that saw the death.
-        let shown = screen + &code;
+        let shown = screen.clone() + &code;
         assert!(engine == Engine::Host || shown.contains("\x1b[?1000l"), "modes are left on: {shown:?}");
     } else if setting != Setting::Tmux && ![Deed::TypedAhead, Deed::Paged].contains(deed) {
-        seen.note("screen", told(screen, setting, deed));
+        seen.note("screen", told(screen.clone(), setting, deed));
     }
-    seen.note("code", &code[code.find("\r\ncode=").expect("a code")..]);
+    let at = code.find("\r\ncode=").unwrap_or_else(|| panic!("no code: {screen:?}, {code:?}"));
+    seen.note("code", &code[at..]);
     let _ = fs::remove_file(world.path("out/tmux")); // tmux leaves its socket.
     seen.note("tmux's code", fs::read(world.path("p/code")).unwrap_or_default());
     seen
@@ -107,12 +108,13 @@ fn act(world: &World, engine: Engine, setting: Setting, deed: &Deed, typist: &mu
         }
         Deed::Gets(signal, caught) => send(world, *signal, *caught, setting),
         Deed::Key(key, _) => {
-            match setting {
-                // The keys are whoever's is behind it.
-                Setting::Pipeline => ready(world),
-                _ => settle(world, engine),
-            };
+            // In a pipeline the keys are whoever's is behind it.
+            let program = if setting == Setting::Pipeline { ready(world) } else { settle(world, engine) };
             typist.keys(&key.to_string());
+            if setting == Setting::XargsTyped {
+                // xargs waits for nobody, and what is typed next could still be read by the program.
+                until("the program is gone", || matches!(state(program), None | Some('Z')).then_some(()));
+            }
         }
         Deed::ReadsAll => {
             await_start(world, engine);
