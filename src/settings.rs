@@ -1,46 +1,23 @@
 //! The user's settings: `config.toml` on the host, and three environment variables above it.
 
+mod file;
+
 use crate::error::{Failure, Result};
 use crate::files::{self, quoted};
 use crate::host::Host;
 use crate::plan::approval::Extra;
 use crate::plan::auth::Auth;
-use crate::plan::limits::{Limits, parse_cpus, parse_memory};
-use crate::plan::network::{self, Mode};
+use crate::plan::limits::Limits;
+use crate::plan::network;
 use crate::plan::ports::Forward;
 use crate::plan::protect;
 use crate::plan::state::Home;
 use crate::plan::volumes::{Dir, Volumes};
 use crate::screen::Clipboard;
+use file::File;
 use serde::Deserialize;
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-
-/// The file as it is written. Unknown keys are an error: a mistyped limit must not become no limit.
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-struct File {
-    memory: Option<String>,
-    cpus: Option<u32>,
-    engine: Option<Engine>,
-    qemu: Option<PathBuf>,
-    container: Option<PathBuf>,
-    wire: Wire,
-    warm_start: Option<bool>,
-    sudo: bool,
-    home: Home,
-    auth: Auth,
-    projects: BTreeMap<PathBuf, OfProject>,
-    clipboard: Clipboard,
-    image: Image,
-    network: Network,
-    ports: Ports,
-    env: Env,
-    protect: Protect,
-    watch: Watch,
-    volumes: Volumes,
-}
 
 /// What the user says of one project, by its path.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
@@ -50,48 +27,6 @@ pub struct OfProject {
     auth: Option<Auth>,
     ssh_agent: bool,
     volumes: Option<Vec<Dir>>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-struct Image {
-    packages: Vec<String>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-struct Network {
-    mode: Mode,
-    allow: Vec<String>,
-    allow_local: Vec<String>,
-    allow_hosts: Vec<SocketAddr>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-struct Ports {
-    forward: Vec<Port>,
-}
-
-/// `5173` or `"8080:80"`.
-#[derive(Debug, Deserialize)]
-#[serde(untagged)]
-enum Port {
-    Number(u16),
-    Text(String),
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-struct Env {
-    pass: Vec<String>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-struct Protect {
-    level: protect::Level,
-    paths: Vec<String>,
 }
 
 /// What runs VMs.
@@ -118,19 +53,6 @@ pub enum Wire {
 impl Engine {
     /// The one that this system has.
     const OWN: Engine = if cfg!(target_os = "macos") { Engine::Apple } else { Engine::Qemu };
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-struct Watch {
-    enabled: bool,
-    ignore: Vec<String>,
-}
-
-impl Default for Watch {
-    fn default() -> Watch {
-        Watch { enabled: true, ignore: Vec::new() }
-    }
 }
 
 /// Settings with every default filled in.
@@ -198,67 +120,7 @@ pub fn load(host: &Host) -> Result<Settings> {
         Err(e) => return Err(bad(&e)),
     };
     let file: File = toml::from_str(&text).map_err(|e| bad(&e.to_string().trim_end().replace('\n', "\n    ")))?;
-    resolve(file, host)
-}
-
-fn resolve(file: File, host: &Host) -> Result<Settings> {
-    let mut limits = Limits::default_for(host.memory);
-    for (name, text) in [("memory", file.memory.as_deref()), ("VMCLAUDE_MEMORY", host.var("VMCLAUDE_MEMORY"))] {
-        if let Some(text) = text {
-            limits.memory = parse_memory(name, text)?;
-        }
-    }
-    let cpus = file.cpus.map(|n| n.to_string());
-    for (name, text) in [("cpus", cpus.as_deref()), ("VMCLAUDE_CPUS", host.var("VMCLAUDE_CPUS"))] {
-        if let Some(text) = text {
-            limits.cpus = Some(parse_cpus(name, text)?);
-        }
-    }
-    for (name, path, example) in [
-        ("qemu", &file.qemu, "/usr/bin/qemu-system-x86_64"),
-        ("container", &file.container, "/usr/local/bin/container"),
-    ] {
-        if let Some(path) = path.as_ref().filter(|path| !path.is_absolute()) {
-            return Err(Failure::usage(format!("{name} is not an absolute path: {}", path.display()))
-                .because("what runs must not depend on the current directory or on PATH")
-                .next(format!("{name} = \"{example}\"")));
-        }
-    }
-    Ok(Settings {
-        limits,
-        engine: file.engine.unwrap_or(Engine::OWN),
-        qemu: file.qemu,
-        container: file.container,
-        wire: file.wire,
-        warm_start: match host.var("VMCLAUDE_WARM_START") {
-            Some(text) => text != "0",
-            None => file.warm_start.unwrap_or(true),
-        },
-        sudo: file.sudo,
-        home: file.home,
-        auth: file.auth,
-        ssh_agent: false,
-        projects: file.projects,
-        clipboard: file.clipboard,
-        packages: file.image.packages,
-        network: file.network.understood()?,
-        ports: file.ports.forward.iter().map(Port::understood).collect::<Result<_>>()?,
-        env: file.env.pass,
-        most_cpus: None,
-        mounts: Vec::new(),
-        protect: file.protect.understood()?,
-        watch: crate::plan::Watch { enabled: file.watch.enabled, ignore: file.watch.ignore },
-        volumes: file.volumes,
-    })
-}
-
-impl Port {
-    fn understood(&self) -> Result<Forward> {
-        match self {
-            Port::Number(number) => number.to_string().parse(),
-            Port::Text(text) => text.parse(),
-        }
-    }
+    file.resolve(host)
 }
 
 impl Settings {
@@ -276,30 +138,6 @@ impl Settings {
         self.ssh_agent = own.ssh_agent;
         self.volumes.local = own.volumes.unwrap_or(self.volumes.local);
         self
-    }
-}
-
-impl Network {
-    fn understood(self) -> Result<network::Network> {
-        Ok(network::Network {
-            mode: self.mode,
-            allow: self.allow.iter().map(|text| text.parse()).collect::<Result<_>>()?,
-            allow_local: self.allow_local.iter().map(|text| text.parse()).collect::<Result<_>>()?,
-            allow_hosts: self.allow_hosts,
-        })
-    }
-}
-
-impl Protect {
-    fn understood(self) -> Result<protect::Protect> {
-        let below = |text: &String| {
-            protect::below(text).ok_or_else(|| {
-                Failure::usage(format!("cannot protect {text:?}"))
-                    .because("it is no path below the project's root")
-                    .next("[protect] paths = [\"deploy.sh\", \"ci/\"]")
-            })
-        };
-        Ok(protect::Protect { level: self.level, paths: self.paths.iter().map(below).collect::<Result<_>>()? })
     }
 }
 

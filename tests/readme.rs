@@ -130,7 +130,7 @@ fn the_configuration_is_accepted_as_it_is_printed_and_complete() {
 #[test]
 fn the_variables_are_read() {
     let readme = read("README.md");
-    let sources = ["src/settings.rs", "src/run.rs", "src/report/log.rs", "shell/vmclaude.bash"].map(read).concat();
+    let sources = ["src/settings/file.rs", "src/run.rs", "src/report/log.rs", "shell/vmclaude.bash"].map(read).concat();
     for key in keys(section(&readme, "Configuration")).iter().filter(|k| k.starts_with("VMCLAUDE_")) {
         assert!(sources.contains(key.as_str()), "{key}");
     }

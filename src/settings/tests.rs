@@ -2,31 +2,32 @@
 
 use super::*;
 use crate::host::tests::host;
+use crate::plan::network::Mode;
 
 /// The settings of a `config.toml`.
 pub(crate) fn settings(text: &str) -> Settings {
-    resolve(toml::from_str(text).expect("parses"), &host()).expect("makes sense")
+    toml::from_str::<File>(text).expect("parses").resolve(&host()).expect("makes sense")
 }
 
 #[test]
 fn the_environment_wins_over_the_file_and_the_file_over_the_defaults() {
     let mut host = host();
     let file = |text: &str| toml::from_str::<File>(text).expect("parses");
-    assert_eq!(resolve(File::default(), &host).expect("defaults").limits, Limits { cpus: None, memory: 4096 });
+    assert_eq!(File::default().resolve(&host).expect("defaults").limits, Limits { cpus: None, memory: 4096 });
     let text = "memory = '2G'\ncpus = 3\n[network]\nallow_hosts = ['127.0.0.1:80']";
-    let settings = resolve(file(text), &host).expect("file");
+    let settings = file(text).resolve(&host).expect("file");
     assert_eq!(settings.limits, Limits { cpus: Some(3), memory: 2048 });
     assert_eq!(settings.network.allow_hosts.len(), 1);
     assert_eq!(settings.network.mode, Mode::Open, "open unless somebody says so");
     host.env.insert("VMCLAUDE_MEMORY".into(), "1G".into());
-    assert_eq!(resolve(file(text), &host).expect("both").limits.memory, 1024);
+    assert_eq!(file(text).resolve(&host).expect("both").limits.memory, 1024);
     host.env.insert("VMCLAUDE_MEMORY".into(), "1Z".into());
-    assert!(resolve(file(text), &host).is_err());
+    assert!(file(text).resolve(&host).is_err());
 }
 
 #[test]
 fn what_a_vm_may_reach_is_understood_or_refused() {
-    let read = |text: &str| toml::from_str::<File>(text).ok().and_then(|file| resolve(file, &host()).ok());
+    let read = |text: &str| toml::from_str::<File>(text).ok().and_then(|file| file.resolve(&host()).ok());
     let text = "[network]\nmode = 'allowlist'\nallow = ['a.example', '*.b.example:22']\nallow_local = ['git.corp']";
     let network = read(text).expect("understood").network;
     assert_eq!(network.to_string(), "only a.example:443, *.b.example:22, and inside git.corp");
@@ -39,7 +40,7 @@ fn what_a_vm_may_reach_is_understood_or_refused() {
 
 #[test]
 fn what_is_protected_is_understood_or_refused() {
-    let read = |text: &str| toml::from_str::<File>(text).ok().and_then(|file| resolve(file, &host()).ok());
+    let read = |text: &str| toml::from_str::<File>(text).ok().and_then(|file| file.resolve(&host()).ok());
     assert_eq!(read("").expect("defaults").protect, protect::Protect::default());
     let protect = read("[protect]\nlevel = 'strict'\npaths = ['deploy.sh', 'ci/']").expect("understood").protect;
     assert_eq!(protect.level, protect::Level::Strict);
