@@ -9,6 +9,9 @@ import time
 
 from world import ENV, ROUNDS, VM, WORLD, memory, template
 
+# Every machine's memory here: twenty of the usual size are refused on a host of 24 GiB, because they could grow to more than it has.
+MEMORY = "700M"
+ENV["VMCLAUDE_MEMORY"] = MEMORY
 QUIET = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL}
 
 
@@ -60,14 +63,19 @@ def rivals():
         root = f"{WORLD}/container"
         os.makedirs(f"{root}/bin")
         shutil.copy(shutil.which("busybox"), f"{root}/bin/true")
-        argv = ["podman", "run", "--rm", "--network", "none", "--cgroups", "disabled", "--rootfs", root, "/bin/true"]
-        ways["podman run (no kernel of its own)"] = lambda: took(argv, stderr=subprocess.DEVNULL)
+        # Limits that a host which has limits of its own lets it set.
+        limits = ["--ulimit", "nofile=1024:1024", "--ulimit", "nproc=1000:1000"]
+        words = os.environ.get("PODMAN_OPTIONS", "").split()
+        argv = ["podman", *words, "run", "--rm", "--network", "none", *limits, "--rootfs", root, "/bin/true"]
+        ways["podman run (no kernel of its own)"] = lambda argv=argv: took(argv, stderr=subprocess.DEVNULL)
     else:
         print("podman: left out, it is not here")
     vng, kernel = os.environ.get("VNG"), os.environ.get("VNG_KERNEL")
     if vng and kernel:
-        argv = [vng, "--run", kernel, "--disable-kvm", "--memory", "1G", "--cpus", "1", "--exec", "true"]
-        ways["virtme-ng"] = lambda: took(argv, stderr=subprocess.DEVNULL)
+        # It calls its other programs by name.
+        path = f"PATH={os.path.dirname(vng)}:{ENV['PATH']}"
+        argv = ["env", path, vng, "--run", kernel, "--disable-kvm", "--memory", MEMORY, "--cpus", "1", "--exec", "true"]
+        ways["virtme-ng"] = lambda argv=argv: took(argv, stderr=subprocess.DEVNULL)
     else:
         print("virtme-ng: left out (VNG=its program VNG_KERNEL=a kernel with its modules)")
     times = {way: [] for way in ways}
@@ -90,7 +98,7 @@ def rivals():
 def main():
     took([VM, "true"])  # the verdict about KVM, and the template's maker
     template()
-    print(f"{ROUNDS} rounds, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}\n")
+    print(f"{ROUNDS} rounds, machines of {MEMORY}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}\n")
     growth()
     rivals()
 
