@@ -6,6 +6,7 @@
 use super::frame::{HEADER, Header, Kind, MAX_FRAME, MAX_PAYLOAD, PIECE, broken};
 use super::ring::Ring;
 use super::stream::{Fin, Stream};
+use super::turns::{FIRST_TURN, Line, Turns};
 use crate::wire::proto::{self, Open};
 use std::collections::{HashMap, VecDeque};
 use std::io;
@@ -36,8 +37,7 @@ pub(super) struct Core {
     pub(super) streams: HashMap<u32, Stream>,
     pub(super) opened: VecDeque<(Open, u32)>,
     pub(super) refused: VecDeque<u32>,
-    pub(super) urgent: VecDeque<u32>,
-    pub(super) bulk: VecDeque<u32>,
+    turns: Turns,
     pub(super) header: [u8; HEADER],
     pub(super) header_len: usize,
     pub(super) frame: Option<Header>,
@@ -58,8 +58,7 @@ impl Core {
             streams: HashMap::new(),
             opened: VecDeque::new(),
             refused: VecDeque::new(),
-            urgent: VecDeque::new(),
-            bulk: VecDeque::new(),
+            turns: Turns::default(),
             header: [0; HEADER],
             header_len: 0,
             frame: None,
@@ -209,13 +208,23 @@ impl Core {
     }
 
     pub(super) fn queue(&mut self, id: u32) {
-        let Some(stream) = self.streams.get_mut(&id) else { return };
-        if stream.queued || !stream.wants_to_send() {
+        let Some(stream) = self.streams.get_mut(&id).filter(|s| s.wants_to_send()) else { return };
+        self.driver.take().into_iter().for_each(Waker::wake);
+        if stream.waits {
             return;
         }
-        stream.queued = true;
-        if stream.goes_first() { &mut self.urgent } else { &mut self.bulk }.push_back(id);
-        self.driver.take().into_iter().for_each(Waker::wake);
+        stream.waits = true;
+        self.turns.wait(id, if stream.goes_first() { Line::Urgent } else { Line::Fresh(FIRST_TURN) });
+        // Streams that were forgotten while they waited must not become many when the other side does not read.
+        if self.turns.len() > 2 * self.streams.len() + MAX_STREAMS {
+            self.turns.keep(|id| self.streams.contains_key(&id));
+        }
+    }
+
+    /// How many entries wait for a turn.
+    #[cfg(test)]
+    pub(super) fn waiting(&self) -> usize {
+        self.turns.len()
     }
 
     pub(super) fn forget_if_over(&mut self, id: u32) {
@@ -241,21 +250,31 @@ impl Core {
 
     fn fill_streams(&mut self, out: &mut Vec<u8>) {
         while out.len() + HEADER + PIECE <= MAX_FRAME {
-            if let (true, Some(stream)) = (self.urgent.is_empty(), self.refused.pop_front()) {
+            if let (false, Some(stream)) = (self.turns.is_urgent(), self.refused.pop_front()) {
                 out.extend_from_slice(&Header { stream, kind: Kind::Reset, len: 0 }.encode());
                 continue;
             }
-            let Some(id) = self.urgent.pop_front().or_else(|| self.bulk.pop_front()) else { return };
+            let Some((id, line)) = self.turns.next() else { return };
             let Some(stream) = self.streams.get_mut(&id) else { continue };
-            stream.queued = false;
-            if !stream.emit(id, out, self.ring.as_mut()) {
-                // It did not fit: first in the next write.
-                stream.queued = true;
-                if stream.goes_first() { &mut self.urgent } else { &mut self.bulk }.push_front(id);
-                return;
+            match stream.emit(id, out, self.ring.as_mut()) {
+                None => return self.turns.go_on(id, line), // It did not fit: first in the next write.
+                Some(sent) => self.next_turn(id, line, sent),
             }
-            self.queue(id);
             self.forget_if_over(id);
+        }
+    }
+
+    /// Where a stream waits that has sent so much in its turn.
+    fn next_turn(&mut self, id: u32, line: Line, sent: usize) {
+        let Some(stream) = self.streams.get_mut(&id) else { return };
+        let wants = stream.wants_to_send();
+        match line {
+            _ if stream.goes_first() && wants => self.turns.wait(id, Line::Urgent),
+            Line::Fresh(left) if wants && sent < left => self.turns.go_on(id, Line::Fresh(left - sent)),
+            // Also when it has no more to say now: it is not fresh again before all who wait there have had their turn.
+            Line::Fresh(_) if !stream.goes_first() => self.turns.wait(id, Line::Bulk),
+            Line::Bulk if wants => self.turns.wait(id, Line::Bulk),
+            _ => stream.waits = false,
         }
     }
 }

@@ -14,6 +14,9 @@ mod ring_tests;
 mod stream;
 #[cfg(test)]
 mod tests;
+mod turns;
+#[cfg(test)]
+mod turns_tests;
 
 use self::core::Core;
 pub use self::core::{MAX_STREAMS, Side};

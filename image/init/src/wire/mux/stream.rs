@@ -37,7 +37,8 @@ pub(super) struct Stream {
     /// Reset by either side: nothing more will come or go.
     pub(super) reset: bool,
     pub(super) dropped: bool,
-    pub(super) queued: bool,
+    /// For its turn, or for not being fresh: see [`super::turns`].
+    pub(super) waits: bool,
     pub(super) reader: Option<Waker>,
     pub(super) writer: Option<Waker>,
 }
@@ -60,7 +61,7 @@ impl Stream {
             reset_wanted: false,
             reset: false,
             dropped: false,
-            queued: false,
+            waits: false,
             reader: None,
             writer: None,
         }
@@ -97,8 +98,10 @@ impl Stream {
         self.dropped && done && !self.reset_wanted && self.opening.is_none()
     }
 
-    /// Appends what this stream has to say now; `false` when it needs more room than is left.
-    pub(super) fn emit(&mut self, id: u32, out: &mut Vec<u8>, ring: Option<&mut Ring>) -> bool {
+    /// Appends what this stream has to say now, if anything, and says how many bytes that were; `None` when it needs more room
+    /// than is left.
+    pub(super) fn emit(&mut self, id: u32, out: &mut Vec<u8>, ring: Option<&mut Ring>) -> Option<usize> {
+        let before = out.len();
         let put = |out: &mut Vec<u8>, kind, payload: &[u8]| {
             out.extend_from_slice(&Header { stream: id, kind, len: payload.len() }.encode());
             out.extend_from_slice(payload);
@@ -106,7 +109,7 @@ impl Stream {
         if let Some(opening) = self.opening.take() {
             if out.len() + HEADER + opening.len() > MAX_FRAME {
                 self.opening = Some(opening);
-                return false;
+                return None;
             }
             put(out, Kind::Open, &opening);
         } else if self.has_credit_to_give() {
@@ -114,7 +117,7 @@ impl Stream {
             put(out, Kind::Credit, &u32::try_from(self.read).unwrap_or(u32::MAX).to_le_bytes());
             self.read = 0;
         } else if !self.unsent.is_empty() && self.credit > 0 && !self.reset {
-            self.emit_data(id, out, ring);
+            return Some(self.emit_data(id, out, ring));
         } else if self.fin == Fin::Wanted && self.unsent.is_empty() {
             put(out, Kind::Fin, &[]);
             self.fin = Fin::Sent;
@@ -123,11 +126,11 @@ impl Stream {
             self.reset_wanted = false;
             self.reset = true;
         }
-        true
+        Some(out.len() - before)
     }
 
     /// Bytes: through the memory that both sides see if there is any and they are many, else in a frame.
-    fn emit_data(&mut self, id: u32, out: &mut Vec<u8>, ring: Option<&mut Ring>) {
+    fn emit_data(&mut self, id: u32, out: &mut Vec<u8>, ring: Option<&mut Ring>) -> usize {
         let most = self.unsent.len().min(self.credit);
         let (front, back) = self.unsent.as_slices();
         let parts = |n: usize| [&front[..n.min(front.len())], &back[..n.saturating_sub(front.len())]];
@@ -148,6 +151,7 @@ impl Stream {
         self.unsent.drain(..n);
         self.credit -= n;
         self.writer.take().into_iter().for_each(Waker::wake);
+        n
     }
 }
 
