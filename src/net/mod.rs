@@ -42,8 +42,9 @@ const CONNECTIONS: usize = 480;
 const PENDING: usize = 320;
 /// How long a connection waits for the place of one that was given up.
 const PLACE: Duration = Duration::from_secs(1);
-/// Flows of datagrams, and streams of questions for names, at one time.
-const FLOWS: usize = 256;
+/// Flows of datagrams, and streams of questions for names, at one time. More than a guest has, which gives up its oldest: word of
+/// that may come late.
+const FLOWS: usize = 384;
 /// How long the guest may take to read a refusal.
 const FAREWELL: Duration = Duration::from_secs(5);
 

@@ -7,12 +7,17 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, TcpListener, TcpStream};
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
+use vmclaude_init::wire::crowd::Crowd;
 use vmclaude_init::wire::mux::Wire;
 use vmclaude_init::wire::pipe::{pipe, reset};
 use vmclaude_init::wire::proto::{self, Dialled, Open, Target};
 
 /// Connections that wait to be accepted.
 const QUEUE: i32 = 1024;
+
+/// Connections with questions for names. The host keeps them for a minute, so they have no place among those that it dials: the oldest gives
+/// way.
+static NAMES: Crowd = Crowd::new(64);
 
 /// The listeners, and the hook that hands connections to them for as long as this lives.
 pub(super) struct Caught {
@@ -62,6 +67,7 @@ fn listen(addr: IpAddr) -> io::Result<TcpListener> {
     }
     // Every connection to it has this too.
     nix::sys::socket::setsockopt(&listener, nix::sys::socket::sockopt::TcpNoDelay, &true)?;
+    carry::keep_little(&listener)?;
     // Again, for a longer queue than the usual one.
     nix::sys::socket::listen(&listener, nix::sys::socket::Backlog::new(QUEUE)?)?;
     listener.set_nonblocking(true)?;
@@ -71,17 +77,13 @@ fn listen(addr: IpAddr) -> io::Result<TcpListener> {
 /// One connection: our end of it has the very address that the guest's program asked for.
 fn begin(tcp: TcpStream, wire: &Wire) -> Option<impl Future<Output = ()> + Send + use<>> {
     let to = tcp.local_addr().ok()?;
-    let stream = match to.port() {
-        53 => None,
-        port => Some(carry::open(&tcp, &Open::Caught(Target::Addr(to.ip().to_canonical(), port)), wire).ok()?),
-    };
-    let wire = wire.clone();
-    Some(async move {
-        match stream {
-            Some(stream) => carry::rest(tcp, stream).await,
-            None => names(tcp, &wire).await,
-        }
-    })
+    if to.port() == 53 {
+        let wire = wire.clone();
+        tokio::spawn(async move { NAMES.attempt(names(tcp, &wire)).await });
+        return None;
+    }
+    let stream = carry::open(&tcp, &Open::Caught(Target::Addr(to.ip().to_canonical(), to.port())), wire).ok()?;
+    Some(carry::rest(tcp, stream))
 }
 
 /// Questions for names over TCP have the same form as on the wire.

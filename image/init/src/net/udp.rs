@@ -11,11 +11,13 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf, split};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
+use vmclaude_init::wire::crowd::Crowd;
 use vmclaude_init::wire::mux::{Stream, Wire};
 use vmclaude_init::wire::proto::{self, Dialled, Open};
 
-/// Pairs at one time. One more is told that nobody is there.
-const FLOWS: usize = 192;
+/// Pairs with questions for names at one time, and all other pairs. One more is the end of the oldest.
+static NAMES: Crowd = Crowd::new(64);
+static FLOWS: Crowd = Crowd::new(128);
 /// Datagrams that wait on their way into a stream; what comes then is lost, as datagrams are.
 const WAITING: usize = 32;
 /// Packets that wait to be given to the kernel.
@@ -85,16 +87,14 @@ impl Flows {
             _ if self.carry && RESOLVER != to.ip() => Open::Udp(to.ip(), to.port()),
             _ => return self.reject(packet),
         };
-        if table.len() >= FLOWS {
-            return self.reject(packet);
-        }
         let (flow, datagrams) = mpsc::channel(WAITING);
         let _ = flow.try_send(content.to_vec());
         table.insert(ends, flow);
         drop(table);
         let (flows, first) = (self.clone(), packet[..packet.len().min(256)].to_vec());
+        let crowd = if matches!(open, Open::Dns(_)) { &NAMES } else { &FLOWS };
         tokio::spawn(async move {
-            if !flows.run(ends, &open, datagrams).await.unwrap_or(false) {
+            if crowd.attempt(flows.run(ends, &open, datagrams)).await.is_some_and(|ran| !ran.unwrap_or(false)) {
                 flows.reject(&first);
             }
             flows.table().remove(&ends);

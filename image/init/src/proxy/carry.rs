@@ -6,6 +6,7 @@ use super::{ACCEPT_PAUSE, ROOM};
 use std::future::{Future, poll_fn};
 use std::io::{self, Read};
 use std::net::{TcpListener, TcpStream};
+use std::os::fd::AsRawFd;
 use std::task::Poll;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
@@ -16,6 +17,9 @@ use vmclaude_init::wire::proto::Open;
 
 /// The most of a connection's first bytes that go out with its opening: the first message of TLS, or a request.
 const FIRST: usize = 2 << 10;
+
+/// Bytes that the kernel takes for a connection beyond those that its program has room for.
+static UNSENT: libc::c_int = 128 << 10;
 
 /// Accepts for ever, and runs what `begin` makes of each connection in a task of its own. What `begin` does itself is done
 /// before anything else.
@@ -55,6 +59,22 @@ pub(crate) async fn each<T: Future<Output = ()> + Send + 'static>(
         }
     }
     Ok(())
+}
+
+/// Has the kernel keep little for a program that does not read, on every connection that a listener accepts. By itself it keeps up to
+/// four megabytes, so that sixty such connections take all that it gives to connections, and everybody else's wait.
+pub(crate) fn keep_little(listener: &impl AsRawFd) -> io::Result<()> {
+    // SAFETY: the option is an int, which lives through the call.
+    let rc = unsafe {
+        libc::setsockopt(
+            listener.as_raw_fd(),
+            libc::IPPROTO_TCP,
+            libc::TCP_NOTSENT_LOWAT,
+            (&raw const UNSENT).cast(),
+            size_of_val(&UNSENT) as libc::socklen_t,
+        )
+    };
+    if rc == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
 /// Opens a stream for a connection, together with what its program has said already.

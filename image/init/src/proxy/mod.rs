@@ -60,6 +60,7 @@ pub(crate) fn listen(addr: SocketAddr) -> io::Result<TcpListener> {
     socket.set_reuseaddr(true)?;
     // Every connection to it has this too.
     socket.set_nodelay(true)?;
+    carry::keep_little(&socket)?;
     socket.bind(addr)?;
     socket.listen(1024)
 }
