@@ -26,6 +26,8 @@ resource.setrlimit(resource.RLIMIT_NOFILE, (30000, 30000))
 random.seed(7)
 junk = lambda n: random.randbytes(n)
 
+question = struct.pack("!6H", 7, 256, 1, 0, 0, 0) + b"\x09localhost\0\0\1\0\1"
+
 def ask(what):
     for place in others:
         start = time.time()
@@ -34,6 +36,15 @@ def ask(what):
             sock.sendall(b"GET / HTTP/1.0\r\n\r\n")
             assert sock.recv(100).startswith(b"HTTP/1.1 200"), (what, place)
         print(f"{what}: others waited {time.time() - start:.2f} s at {place[0]}", flush=True)
+    for kind in (socket.SOCK_DGRAM, socket.SOCK_STREAM):
+        start = time.time()
+        with socket.socket(socket.AF_INET, kind) as sock:
+            sock.settimeout(patience)
+            sock.connect(("192.0.0.1", 53))
+            whole = kind == socket.SOCK_STREAM
+            sock.sendall(struct.pack("!H", len(question)) * whole + question)
+            assert sock.recv(600)[2 * whole + 6:][:2] == b"\0\1", (what, "a name")
+        print(f"{what}: others waited {time.time() - start:.2f} s for a name", flush=True)
 
 def begin(place):
     sock = socket.socket()
@@ -91,9 +102,10 @@ with socket.create_connection(("127.0.0.1", 3128), timeout=patience) as sock:
     sock.sendall(b"GET http://10.0.0.1/ HTTP/1.0\r\n\r\n")
     assert b" 403 " in sock.recv(100)
 print("the proxy answers", flush=True)
-held += [begin(("127.0.0.1", pour)) for n in range(60)]
+held += [begin(("127.0.0.1", pour)) for n in range(400)]
+ask("400 that do not read, at once")
 time.sleep(3)
-ask("60 that do not read")
+ask("400 that do not read")
 open("/workspace/done", "w").close()
 while not os.path.exists("/workspace/seen"): time.sleep(0.1)
 "#;
