@@ -4,6 +4,7 @@
 //! flags of streams, and one queue of refusals that ends the wire when it is full.
 
 use super::frame::{HEADER, Header, Kind, MAX_FRAME, MAX_PAYLOAD, PIECE, broken};
+use super::pace::Pace;
 use super::ring::Ring;
 use super::stream::{Fin, Stream};
 use super::turns::{FIRST_TURN, Line, Turns};
@@ -38,6 +39,7 @@ pub(super) struct Core {
     pub(super) opened: VecDeque<(Open, u32)>,
     pub(super) refused: VecDeque<u32>,
     turns: Turns,
+    pub(super) pace: Pace,
     pub(super) header: [u8; HEADER],
     pub(super) header_len: usize,
     pub(super) frame: Option<Header>,
@@ -59,6 +61,7 @@ impl Core {
             opened: VecDeque::new(),
             refused: VecDeque::new(),
             turns: Turns::default(),
+            pace: Pace::default(),
             header: [0; HEADER],
             header_len: 0,
             frame: None,
@@ -114,7 +117,16 @@ impl Core {
     ) -> Option<io::Result<usize>> {
         let ended = self.ended;
         let stream = self.streams.get_mut(&id)?;
-        let n = room.min(stream.received.len());
+        let most = room.min(stream.received.len());
+        let n = if stream.urgent || ended.is_some() { most } else { self.pace.grant(most, stream.received.len()) };
+        if n < most && n == 0 {
+            stream.reader = Some(waker.clone());
+            if !std::mem::replace(&mut stream.paced, true) {
+                self.pace.wait(id);
+            }
+            self.driver.take().into_iter().for_each(Waker::wake);
+            return None;
+        }
         if n > 0 {
             let (front, back) = stream.received.as_slices();
             let first = n.min(front.len());

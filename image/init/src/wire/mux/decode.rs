@@ -62,6 +62,7 @@ impl Core {
 
     /// Takes so many bytes off what the other side may send.
     fn charge(&mut self, id: u32, len: usize) -> io::Result<()> {
+        self.pace.fed += len;
         let Some(stream) = self.streams.get_mut(&id) else { return Ok(()) };
         if stream.peer_fin || len == 0 {
             return Err(broken("data behind the end of a stream, or none"));

@@ -8,6 +8,7 @@
 mod core;
 mod decode;
 mod frame;
+mod pace;
 mod ring;
 #[cfg(test)]
 mod ring_tests;
@@ -20,6 +21,7 @@ mod turns_tests;
 
 use self::core::Core;
 pub use self::core::{MAX_STREAMS, Side};
+use self::pace::ROUND;
 pub use self::ring::Memory;
 use self::ring::Ring;
 use super::proto::{HELLO_LEN, Open, hello, version_of};
@@ -151,9 +153,17 @@ struct Driver<'a, T> {
 }
 
 impl<T: AsyncRead + AsyncWrite + Unpin> Driver<'_, T> {
-    /// Writes and reads in turn, so that neither direction starves the other.
+    /// Writes and reads in turn, so that neither direction starves the other, and not for so long that both starve those who use
+    /// the streams.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.wire.core().next_round() {
+            cx.waker().wake_by_ref();
+        }
         loop {
+            if self.wire.core().pace.fed >= ROUND {
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
             let wrote = self.write(cx)?;
             match self.read(cx)? {
                 Poll::Ready(0) if self.wire.core().at_boundary() => return Poll::Ready(Ok(())),

@@ -39,6 +39,8 @@ pub(super) struct Stream {
     pub(super) dropped: bool,
     /// For its turn, or for not being fresh: see [`super::turns`].
     pub(super) waits: bool,
+    /// The reader waits for the next round: see [`super::pace`].
+    pub(super) paced: bool,
     pub(super) reader: Option<Waker>,
     pub(super) writer: Option<Waker>,
 }
@@ -62,6 +64,7 @@ impl Stream {
             reset: false,
             dropped: false,
             waits: false,
+            paced: false,
             reader: None,
             writer: None,
         }

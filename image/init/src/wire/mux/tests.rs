@@ -19,6 +19,8 @@ pub(super) fn opening(id: u32, open: &Open) -> Vec<u8> {
 /// Moves everything that is ready from one side to the other, in pieces of `chunk` bytes.
 pub(super) fn transfer(from: &mut Core, to: &mut Core, chunk: usize) -> bool {
     let mut out = Vec::new();
+    from.next_round();
+    to.next_round();
     from.fill(&mut out);
     assert!(out.len() <= MAX_FRAME, "one write at most");
     for piece in out.chunks(chunk.max(1)) {

@@ -1,6 +1,7 @@
 use super::Side;
 use super::core::{Core, MAX_STREAMS};
 use super::frame::{HEADER, Header, Kind};
+use super::pace::ROUND;
 use super::tests::{frame, opening};
 use crate::wire::proto::Open;
 use std::collections::HashMap;
@@ -97,4 +98,51 @@ fn what_waits_is_bounded_although_nobody_reads() {
         most = most.max(host.waiting());
     }
     assert!(most <= MAX_STREAMS + 2, "{most} wait");
+}
+
+/// A guest's core whose `n` streams have each got so many bytes, and one stream more with a key.
+fn full(n: u32, each: usize) -> (Core, Vec<u32>, u32) {
+    let mut guest = Core::new(Side::Guest);
+    let ids: Vec<u32> = (0..n).map(|n| 2 * n + 1).collect();
+    for id in &ids {
+        guest.feed(&opening(*id, &Open::Stdin)).expect("opens");
+        guest.feed(&frame(*id, Kind::Data, &FULL[..each])).expect("data");
+    }
+    let terminal = 2 * n + 1;
+    guest.feed(&opening(terminal, &Open::Terminal)).expect("opens");
+    guest.feed(&frame(terminal, Kind::Data, &FULL[..each])).expect("keys");
+    (guest, ids, terminal)
+}
+
+fn hear(core: &mut Core, id: u32) -> usize {
+    core.read(id, 1 << 20, |_| {}, Waker::noop()).map_or(0, |read| read.expect("lives"))
+}
+
+#[test]
+fn readers_of_much_have_rounds_and_keys_and_little_have_not() {
+    let (mut guest, ids, terminal) = full(100, 30_000);
+    let heard: usize = ids.iter().map(|id| hear(&mut guest, *id)).sum();
+    assert_eq!(heard, ROUND);
+    assert_eq!(hear(&mut guest, terminal), 30_000);
+    guest.feed(&opening(1001, &Open::Stdin)).expect("opens");
+    guest.feed(&frame(1001, Kind::Data, b"a question")).expect("data");
+    assert_eq!(hear(&mut guest, 1001), 10);
+    let mut rounds = 1;
+    let mut left = 3_000_000 - heard;
+    while left > 0 {
+        assert!(guest.next_round(), "somebody waits");
+        let heard: usize = ids.iter().map(|id| hear(&mut guest, *id)).sum();
+        assert!(heard <= ROUND + (4 << 10), "{heard}, of which the last may be little");
+        left -= heard;
+        rounds += 1;
+        assert!(rounds < 100);
+    }
+    assert!(rounds >= 11, "{rounds}");
+}
+
+#[test]
+fn at_the_end_of_the_wire_nobody_waits_for_a_round() {
+    let (mut guest, ids, _) = full(100, 30_000);
+    guest.end(std::io::ErrorKind::UnexpectedEof);
+    assert_eq!(ids.iter().map(|id| hear(&mut guest, *id)).sum::<usize>(), 3_000_000);
 }
