@@ -34,18 +34,25 @@ impl Directory {
         let same = mount.identity.is_none_or(|identity| identity == now);
         same.then(|| Directory { tag: mount.tag.clone(), path: mount.host.clone(), opened })
     }
+
+    #[cfg(test)]
+    pub(super) fn new(tag: &str, path: &Path) -> io::Result<Directory> {
+        Ok(Directory { tag: tag.to_owned(), path: path.to_owned(), opened: File::open(path)? })
+    }
 }
 
 /// See the module.
 pub(super) struct Watches {
-    inotify: AsyncFd<Watcher>,
+    inotify: Inotify,
     directories: HashMap<WatchDescriptor, u64>,
     descriptors: HashMap<u64, WatchDescriptor>,
+    #[cfg(test)]
+    pub(super) reads: usize,
 }
 
-struct Watcher(Inotify);
+struct Watcher<'a>(&'a Inotify);
 
-impl AsRawFd for Watcher {
+impl AsRawFd for Watcher<'_> {
     fn as_raw_fd(&self) -> RawFd {
         self.0.as_fd().as_raw_fd()
     }
@@ -63,9 +70,13 @@ const WHAT: AddWatchFlags = AddWatchFlags::IN_CREATE
 impl Watches {
     pub(super) fn new() -> io::Result<Watches> {
         let inotify = Inotify::init(InitFlags::IN_CLOEXEC | InitFlags::IN_NONBLOCK)?;
-        // SAFETY: the watcher owns its descriptor, gives out always the same one, and closes it when it is dropped.
-        let inotify = unsafe { AsyncFd::register_with_interest(Watcher(inotify), Interest::READABLE) }?;
-        Ok(Watches { inotify, directories: HashMap::new(), descriptors: HashMap::new() })
+        Ok(Watches {
+            inotify,
+            directories: HashMap::new(),
+            descriptors: HashMap::new(),
+            #[cfg(test)]
+            reads: 0,
+        })
     }
 
     /// Watches the directory at `path` in `root` under this number.
@@ -75,8 +86,7 @@ impl Watches {
             .resolve(ResolveFlag::RESOLVE_BENEATH | ResolveFlag::RESOLVE_NO_SYMLINKS);
         let path = if path.is_empty() { Path::new(".") } else { Path::new(OsStr::from_bytes(path)) };
         let dir = openat2(&root.opened, path, how)?;
-        let inotify = &self.inotify.get_ref().0;
-        let descriptor = inotify.add_watch(format!("/proc/self/fd/{}", dir.as_raw_fd()).as_str(), WHAT)?;
+        let descriptor = self.inotify.add_watch(format!("/proc/self/fd/{}", dir.as_raw_fd()).as_str(), WHAT)?;
         if let Some(old) = self.directories.insert(descriptor, id) {
             self.descriptors.remove(&old);
         }
@@ -88,25 +98,33 @@ impl Watches {
     pub(super) fn remove(&mut self, id: u64) {
         if let Some(descriptor) = self.descriptors.remove(&id) {
             self.directories.remove(&descriptor);
-            let _ = self.inotify.get_ref().0.rm_watch(descriptor);
+            let _ = self.inotify.rm_watch(descriptor);
         }
     }
 
-    /// What happened next, at least one thing or what is not told; can be interrupted.
-    pub(super) async fn next(&mut self) -> io::Result<Vec<Happening>> {
-        let mut happened = Vec::new();
-        let mut ready = self.inotify.readable().await?;
+    /// Waits until something happened; can be interrupted. The kernel is asked to say so only while somebody waits here:
+    /// as long as nobody reads, it joins writes to a file, and wakes nobody for them.
+    pub(super) async fn happened(&self) -> io::Result<()> {
+        // SAFETY: the descriptor is the same one, and stays open, as long as it is borrowed.
+        let watcher = unsafe { AsyncFd::register_with_interest(Watcher(&self.inotify), Interest::READABLE) }?;
+        watcher.readable().await.map(drop)
+    }
+
+    /// What happened since the last call.
+    pub(super) fn read(&mut self) -> io::Result<Vec<Happening>> {
+        #[cfg(test)]
+        {
+            self.reads += 1;
+        }
+        let mut events = Vec::new();
         loop {
-            match ready.get_inner().0.read_events() {
-                Ok(events) => happened.extend(events),
-                Err(Errno::EAGAIN) => {
-                    ready.clear_ready();
-                    break;
-                }
+            match self.inotify.read_events() {
+                Ok(more) => events.extend(more),
+                Err(Errno::EAGAIN) => break,
                 Err(e) => return Err(e.into()),
             }
         }
-        Ok(happened.into_iter().filter_map(|event| self.happening(event)).collect())
+        Ok(events.into_iter().filter_map(|event| self.happening(event)).collect())
     }
 
     fn happening(&mut self, event: InotifyEvent) -> Option<Happening> {

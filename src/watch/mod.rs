@@ -8,6 +8,8 @@ mod ignored;
 mod inotify;
 mod looked;
 #[cfg(target_os = "linux")]
+mod pending;
+#[cfg(target_os = "linux")]
 mod repeated;
 
 pub use looked::run as look;

@@ -2,16 +2,16 @@
 
 use super::ignored::Ignored;
 use super::inotify::{Directory, Watches};
-use super::{MOST_PENDING, Say, TOGETHER, frames};
+use super::pending::Pending;
+use super::{Say, frames};
 use crate::plan::Plan;
-use crate::share::events::{FromServer, Happening, MAX_FRAME, MAX_TOGETHER, ToServer, What};
-use std::collections::HashMap;
+use crate::share::events::{FromServer, MAX_FRAME, ToServer};
 use std::ffi::OsStr;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
-use tokio::io::{AsyncWrite, split};
+use tokio::io::{AsyncRead, AsyncWrite, split};
 use tokio::time::{Instant, sleep_until};
 use vmclaude_init::wire::mux::Stream;
 use vmclaude_init::wire::proto::{self, MAX_TO_HOST, Noticed};
@@ -30,109 +30,68 @@ pub async fn run(plan: &Plan, server: UnixStream, guest: Stream, say: Say) -> io
         ignored: Ignored::new(&plan.watch.ignore),
         watches,
         pending: Pending::default(),
-        since: None,
-        ready: false,
         full: false,
         say,
     };
     server.set_nonblocking(true)?;
-    let (from_server, mut to_server) = tokio::net::UnixStream::from_std(server)?.into_split();
-    let (from_guest, mut to_guest) = split(guest);
+    let (from_guest, to_guest) = split(guest);
+    serve(&mut watch, tokio::net::UnixStream::from_std(server)?.into_split(), (from_guest, to_guest)).await
+}
+
+/// Between the share server and the guest, each as what it says and how it is told.
+async fn serve(
+    watch: &mut Watch,
+    (from_server, mut to_server): (impl Reads, impl AsyncWrite + Unpin),
+    (from_guest, mut to_guest): (impl Reads, impl AsyncWrite + Unpin),
+) -> io::Result<()> {
     let mut server = frames::<FromServer>(from_server, MAX_FRAME);
     let mut guest = frames::<Noticed>(from_guest, MAX_TO_HOST);
     loop {
-        let due = watch.due();
+        let due = watch.pending.due();
         tokio::select! {
             message = server.recv() => match message {
                 Some(message) => watch.hear(message, &mut to_server, &mut to_guest).await?,
                 None => return Ok(()),
             },
             answer = guest.recv() => match answer {
-                Some(Noticed::By(thread)) => {
-                    send(&mut to_server, &ToServer::By(thread)).await?;
-                    watch.ready = true;
-                }
-                Some(Noticed::All) => {
-                    send(&mut to_server, &ToServer::Done).await?;
-                    watch.ready = true;
-                }
+                Some(answer) => watch.answered(answer, &mut to_server).await?,
                 None => return Ok(()),
             },
-            happened = watch.watches.next() => watch.note(happened?),
+            happened = watch.watches.happened(), if due.is_none() => {
+                happened?;
+                watch.look()?;
+            }
             () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {
-                let now = watch.pending.take();
-                watch.since = (!watch.pending.all.is_empty()).then(Instant::now);
-                watch.ready = false;
-                send(&mut to_server, &ToServer::Happened(now)).await?;
+                watch.look()?;
+                if let Some(now) = watch.pending.take(Instant::now()) {
+                    send(&mut to_server, &ToServer::Happened(now)).await?;
+                }
             }
         }
     }
 }
+
+/// What a task of its own can read from.
+trait Reads: AsyncRead + Unpin + Send + 'static {}
+
+impl<T: AsyncRead + Unpin + Send + 'static> Reads for T {}
 
 struct Watch {
     roots: Vec<Directory>,
     ignored: Ignored,
     watches: Watches,
     pending: Pending,
-    /// Since when something is pending.
-    since: Option<Instant>,
-    /// Whether the guest has repeated everything that it was told.
-    ready: bool,
     /// Whether it was said that not everything can be watched.
     full: bool,
     say: Say,
 }
 
-/// What is to be told, in order. A program that writes a file line by line makes it happen thousands of times, and each of
-/// them would be looked into.
-#[derive(Default)]
-struct Pending {
-    all: Vec<Happening>,
-    /// What happened to names last, where more of the same says nothing new.
-    last: HashMap<(u64, Vec<u8>), Vec<What>>,
-}
-
-impl Pending {
-    fn add(&mut self, happening: Happening) {
-        let last = self.last.entry((happening.dir, happening.name.clone())).or_default();
-        if last.contains(&happening.what) {
-            return;
-        }
-        // Writing and the end of it are told together.
-        let joins = matches!(happening.what, What::Changed | What::Closed)
-            && last.iter().all(|what| matches!(what, What::Changed | What::Closed));
-        if !joins {
-            last.clear();
-        }
-        if matches!(happening.what, What::Changed | What::Closed | What::Attributes) {
-            last.push(happening.what);
-        }
-        self.all.push(happening);
-    }
-
-    /// As many as are told at once.
-    fn take(&mut self) -> Vec<Happening> {
-        self.last.clear();
-        let rest = self.all.split_off(self.all.len().min(MAX_TOGETHER));
-        std::mem::replace(&mut self.all, rest)
-    }
-}
-
 impl Watch {
-    /// When what is pending is told; never while the guest is busy with the last list.
-    fn due(&self) -> Option<Instant> {
-        self.since.filter(|_| self.ready).map(|since| since + TOGETHER)
-    }
-
-    fn note(&mut self, happened: Vec<Happening>) {
-        if self.pending.all.len() > MOST_PENDING {
-            tracing::warn!("the guest does not keep up with changes on the host");
-            return;
-        }
-        happened.into_iter().for_each(|happening| self.pending.add(happening));
-        if !self.pending.all.is_empty() {
-            self.since.get_or_insert_with(Instant::now);
-        }
+    /// Reads what happened.
+    fn look(&mut self) -> io::Result<()> {
+        let happened = self.watches.read()?;
+        self.pending.add(happened, Instant::now());
+        Ok(())
     }
 
     async fn hear(
@@ -149,9 +108,19 @@ impl Watch {
             }
             FromServer::Forgotten(id) => self.watches.remove(id),
             // Nothing was announced, so nothing is over.
-            FromServer::Acts(acts) if acts.is_empty() => self.ready = true,
+            FromServer::Acts(acts) if acts.is_empty() => self.pending.done(),
             FromServer::Acts(acts) => proto::send(to_guest, &acts).await?,
         }
+        Ok(())
+    }
+
+    async fn answered(&mut self, answer: Noticed, to_server: &mut (impl AsyncWrite + Unpin)) -> io::Result<()> {
+        let message = match answer {
+            Noticed::By(thread) => ToServer::By(thread),
+            Noticed::All => ToServer::Done,
+        };
+        send(to_server, &message).await?;
+        self.pending.done();
         Ok(())
     }
 
@@ -184,29 +153,57 @@ async fn send<T: serde::Serialize>(to: &mut (impl AsyncWrite + Unpin), message: 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::share::events::What;
+    use crate::watch::TOGETHER;
+    use std::io::Write;
+    use tokio::io::duplex;
 
-    #[test]
-    fn more_of_the_same_is_not_told_and_the_order_of_the_rest_is_kept() {
-        use What::{Attributes, Changed, Closed, Created, Deleted};
-        let told = |happened: &[(&str, What)]| {
-            let mut pending = Pending::default();
-            for (name, what) in happened {
-                pending.add(Happening { dir: 1, name: name.as_bytes().to_vec(), what: *what, directory: false });
-            }
-            pending.take().into_iter().map(|h| (String::from_utf8(h.name).expect("text"), h.what)).collect::<Vec<_>>()
-        };
-        let list =
-            |all: &[(&str, What)]| all.iter().map(|(name, what)| ((*name).to_owned(), *what)).collect::<Vec<_>>();
-        let lines = [("f", Changed), ("f", Closed)].repeat(1000);
-        assert_eq!(told(&lines), list(&lines[..2]));
-        let two = [("f", Changed), ("g", Changed)].repeat(1000);
-        assert_eq!(told(&two), list(&two[..2]));
-        for kept in [
-            &[("f", Changed), ("f", Attributes), ("f", Changed)][..],
-            &[("f", Changed), ("f", Deleted), ("f", Created), ("f", Changed)],
-            &[("f", Created), ("f", Deleted), ("f", Created), ("f", Deleted)],
-        ] {
-            assert_eq!(told(kept), list(kept));
+    fn watch(dir: &Path) -> Watch {
+        Watch {
+            roots: vec![Directory::new("work", dir).expect("open")],
+            ignored: Ignored::new(&[]),
+            watches: Watches::new().expect("inotify"),
+            pending: Pending::default(),
+            full: false,
+            say: Box::new(|what, _| panic!("{what}")),
         }
+    }
+
+    /// The host may not work for each line that somebody writes: it is woken now and then, and asks now and then.
+    #[tokio::test]
+    async fn who_writes_line_by_line_wakes_nobody_for_each() {
+        let dir = tempfile::tempdir().expect("tempdir");
+        let mut watch = watch(dir.path());
+        let ((server, ours), (guest, theirs)) = (duplex(1 << 20), duplex(1 << 20));
+        let (mut server, mut guest) = (split(server), split(guest));
+        send(&mut server.1, &FromServer::Known(1, b"work".to_vec(), Vec::new())).await.expect("said");
+        send(&mut guest.1, &Noticed::By(7)).await.expect("said");
+        let task = tokio::spawn(async move {
+            serve(&mut watch, split(ours), split(theirs)).await.expect("served");
+            watch.watches.reads
+        });
+        let by = proto::receive::<ToServer>(&mut server.0, MAX_FRAME).await.expect("told");
+        assert_eq!(by, Some(ToServer::By(7)));
+        let start = Instant::now();
+        let mut file = std::fs::File::create(dir.path().join("log")).expect("create");
+        std::thread::spawn(move || {
+            (0..20_000).for_each(|_| file.write_all(b"line\n").expect("write"));
+            drop(file);
+        });
+        let (mut told, mut closed) = (0, false);
+        while !closed {
+            let happened = proto::receive::<ToServer>(&mut server.0, MAX_FRAME).await.expect("told");
+            let Some(ToServer::Happened(happened)) = happened else { panic!("{happened:?}") };
+            closed = happened.iter().any(|h| h.what == What::Closed);
+            told += 1;
+            // It was the guest itself.
+            send(&mut server.1, &FromServer::Acts(Vec::new())).await.expect("said");
+        }
+        let took = usize::try_from(start.elapsed().as_millis()).expect("short");
+        drop((server, guest));
+        let reads = task.await.expect("ended");
+        let turns = took / usize::try_from(TOGETHER.as_millis()).expect("short") + 1;
+        assert!(told <= turns, "told {told} times in {took} ms");
+        assert!(reads <= 2 * turns + 10, "read {reads} times in {took} ms");
     }
 }
