@@ -59,13 +59,13 @@ fn watch(host: &Host, output: &Output, mut status: Status) -> Result<Exit> {
         }
         shown = Some(text);
         std::thread::sleep(LOOK);
-        // What QEMU is does not change while somebody watches.
-        status = collect(host, now(), Some(&status.engine));
+        // What QEMU is and what shells make of their start files does not change while somebody watches.
+        status = collect(host, now(), Some(&status));
     }
 }
 
-/// `known`: what is known of the engine.
-fn collect(host: &Host, now: u64, known: Option<&Engine>) -> Status {
+/// `known`: the last answer, of which is kept what takes long to find out.
+fn collect(host: &Host, now: u64, known: Option<&Status>) -> Status {
     let mut problems = Vec::new();
     let settings = match settings::load(host) {
         Ok(settings) => Some(settings),
@@ -76,7 +76,7 @@ fn collect(host: &Host, now: u64, known: Option<&Engine>) -> Status {
     };
     let settings = settings.map(|settings| of_project(host, settings, &mut problems));
     let claude = claude(host, &mut problems);
-    let version = known.and_then(|engine| engine.version.clone());
+    let version = known.and_then(|known| known.engine.version.clone());
     let (engine, accel) = engine(host, settings.as_ref(), version, &mut problems);
     review(host, &mut problems);
     let image = match settings.as_ref().map(|s| s.engine) {
@@ -94,7 +94,7 @@ fn collect(host: &Host, now: u64, known: Option<&Engine>) -> Status {
     let cores = settings.as_ref().map_or(host.cores, |s| s.cores(host));
     let reach = settings.as_ref().map_or_else(String::new, |s| s.network.to_string());
     let allow_hosts = settings.iter().flat_map(|s| &s.network.allow_hosts).map(ToString::to_string).collect();
-    let shell = shell::look(host, claude.runs, &mut problems);
+    let shell = shell::look(host, claude.runs, known.map(|known| &known.shell), &mut problems);
     Status {
         version: 1,
         directory: host.cwd.clone(),
@@ -134,7 +134,9 @@ fn review(host: &Host, problems: &mut Vec<Problem>) {
     let identity = enrollment::open_root(host, &project).ok().and_then(|root| Identity::of_open(&root).ok());
     let waiting = identity.and_then(|identity| Store::look(&host.dirs.state, &identity.text()));
     if let Some(n) = waiting.map(|waiting| waiting.changes.len()).filter(|n| *n > 0) {
-        let what = format!("{n} files that run unasked were changed in a VM, and nobody has looked at them");
+        let files =
+            if n == 1 { "a file that runs unasked was".to_owned() } else { format!("{n} files that run unasked were") };
+        let what = format!("{files} changed in a VM, and nobody has looked");
         problems.push(Problem { what, because: Vec::new(), next: Some("vmclaude review".into()) });
     }
 }

@@ -11,7 +11,7 @@ use vmclaude_init::wire::pipe::{pipe, reset};
 use vmclaude_init::wire::proto::{self, Dialled, MAX_TO_HOST, Open};
 
 /// Connections of one port at one time; more wait in the kernel's queue.
-const CONNECTIONS: usize = 128;
+const CONNECTIONS: usize = 256;
 
 /// The ports of one session. Clones are the same.
 #[derive(Clone, Default)]

@@ -14,6 +14,7 @@ mod exits;
 mod flood;
 mod modes;
 mod network;
+mod ports;
 mod protected;
 mod review;
 mod room;

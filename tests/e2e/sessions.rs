@@ -5,13 +5,12 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::fs;
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
 
-fn session(world: &World, words: &[&str]) -> Done {
+pub(crate) fn session(world: &World, words: &[&str]) -> Done {
     world.vmclaude(&[&["session"][..], words].concat()).done()
 }
 
-fn json(world: &World) -> serde_json::Value {
+pub(crate) fn json(world: &World) -> serde_json::Value {
     let done = session(world, &["list", "--json"]);
     serde_json::from_slice(&done.out).unwrap_or_else(|e| panic!("{e}: {done:?}"))
 }
@@ -86,73 +85,6 @@ fn one_that_was_stopped_or_killed_is_ended_and_cleaned_up() {
     assert!(pruned.err().contains("a crashed session"), "{pruned:?}");
     world.assert_clean();
     assert!(session(&world, &["logs"]).err().contains("was killed or crashed"));
-}
-
-/// Serves one word for each connection.
-const SERVER: &str = "touch ready; exec python3 -c '
-import socket
-server = socket.create_server((\"127.0.0.1\", 5173))
-while True:
-    there, _ = server.accept()
-    line = there.makefile().readline()
-    there.sendall(b\"the guest heard \" + line.encode())
-    there.close()
-'";
-
-fn say(port: u16, word: &str) -> std::io::Result<String> {
-    let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
-    stream.set_read_timeout(Some(std::time::Duration::from_secs(20)))?;
-    writeln!(stream, "{word}")?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer)?;
-    Ok(answer)
-}
-
-fn free_port() -> u16 {
-    TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|l| l.local_addr()).expect("a port").port()
-}
-
-#[test]
-fn a_port_of_the_guest_is_reached_here_and_only_while_it_runs() {
-    let world = World::new(Who::nth(1));
-    let (port, configured, taken) =
-        (free_port(), free_port(), TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port"));
-    world.configure(&format!("[ports]\nforward = [\"{configured}:5173\"]\n"));
-    let live = world.start(SERVER);
-    let both = format!("{port}:5173");
-    let done = session(&world, &["forward", &both]);
-    assert_eq!(done.code(), Some(0), "{done:?}");
-    let answer = until("the server listens", || say(port, "one").ok().filter(|a| !a.is_empty()));
-    assert_eq!(answer, "the guest heard one\n");
-    assert_eq!(say(configured, "two").expect("connected"), "the guest heard two\n");
-    // Twenty at once.
-    let many: Vec<_> = (0..20).map(|n| std::thread::spawn(move || say(port, &n.to_string()))).collect();
-    for (n, one) in many.into_iter().enumerate() {
-        assert_eq!(one.join().expect("joins").expect("connected"), format!("the guest heard {n}\n"));
-    }
-    // On the loopback only.
-    let listens = fs::read_to_string("/proc/net/tcp").expect("tcp");
-    let here = format!("0100007F:{port:04X} 00000000:0000 0A");
-    assert!(listens.contains(&here) && !listens.contains(&format!("00000000:{port:04X} ")), "{listens}");
-    let shown = json(&world)["sessions"][0]["forwards"].clone();
-    assert!(shown.as_array().expect("a list").iter().any(|f| f["host"] == port && f["guest"] == 5173), "{shown}");
-    assert!(world.vmclaude(&["status"]).done().out().contains(&format!("127.0.0.1:{port} -> 5173")));
-    // Nobody listens there in the guest: as here, the connection fails, and the session goes on.
-    let nobody = free_port();
-    assert_eq!(session(&world, &["forward", &format!("{nobody}:9")]).code(), Some(0));
-    assert!(say(nobody, "x").is_err());
-    let other = taken.local_addr().expect("an address").port().to_string();
-    session(&world, &["forward", &other])
-        .assert_failure(125, &["cannot forward port", "another program", "session forward"]);
-    session(&world, &["forward", &format!("{port}:99")]).assert_failure(125, &["leads to the guest's port 5173"]);
-    assert_eq!(session(&world, &["forward", "0"]).code(), Some(64));
-    // A second session cannot have the configured port, and runs without it.
-    assert_eq!(world.vm(&["true"]).done().code(), Some(0));
-    assert_eq!(say(port, "three").expect("connected"), "the guest heard three\n");
-    assert_eq!(session(&world, &["stop"]).code(), Some(0));
-    drop(live);
-    assert!(TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_err(), "it ended with the session");
-    world.assert_clean();
 }
 
 /// A QEMU that can be stopped without stopping its process: what a host does that goes to sleep.
@@ -236,23 +168,68 @@ fn out_of_memory_is_said_with_what_to_type() {
     world.assert_clean();
 }
 
+/// Does one thing after the other, each when it is told, and changes a file in the end that the host's programs run.
+const STEPS: &str = r#"
+touch ready
+exec python3 -c '
+import os, socket, time
+def told(what):
+    while not os.path.exists(what): time.sleep(0.05)
+told("eat")
+held = bytearray(b"x" * (200 << 20))
+told("call")
+try: socket.create_connection(("10.255.255.1", 4711), timeout=20)
+except OSError: pass
+told("plant")
+open("Makefile", "a").write("evil:\n")
+'"#;
+
 #[test]
 fn a_watched_status_changes_by_itself() {
-    let world = World::bare(Who::nth(1));
+    let world = World::new(Who::nth(1));
     let seen = world.write("out/seen", "");
+    world.write("p/Makefile", "all:\n");
+    // What a shell makes of the word is asked once, however long somebody watches.
+    world.write("home/.bashrc", "echo started >> ~/started\n");
     let mut command = world.vmclaude(&["status", "--watch", "--json"]);
     let out = fs::File::options().append(true).open(&seen).expect("open");
-    let mut watching = command.stdin(std::process::Stdio::null()).stdout(out).spawn().expect("spawn");
+    let _watching = Watching(command.stdin(std::process::Stdio::null()).stdout(out).spawn().expect("spawn"));
     let last = || -> Option<serde_json::Value> {
         let text = fs::read_to_string(&seen).ok()?;
         serde_json::from_str(text.lines().last()?).ok()
     };
-    until("it says what claude would do", || last().filter(|s| s["claude"]["runs"] == "host"));
+    let shows = |what: &str, is_so: &dyn Fn(&serde_json::Value) -> bool| until(what, || last().filter(|s| is_so(s)));
+    shows("what claude would do", &|s| s["claude"]["runs"] == "host");
     world.enroll();
-    until("it says what claude would do now", || last().filter(|s| s["claude"]["runs"] == "vm"));
-    watching.kill().expect("kill");
-    watching.wait().expect("wait");
+    shows("what claude would do now", &|s| s["claude"]["runs"] == "vm");
+    let started = || fs::read_to_string(world.path("home/started")).unwrap_or_default().lines().count();
+    let shells = started();
+    assert!(shells > 0, "bash was asked");
+    let mut live = world.start(STEPS);
+    shows("a session", &|s| s["sessions"].as_array().is_some_and(|all| all.len() == 1 && all[0]["program"] == "bash"));
+    let memory = |s: &serde_json::Value| s["sessions"][0]["memory"].as_u64().unwrap_or_default() >> 20;
+    let before = memory(&last().expect("an answer"));
+    world.write("p/eat", "");
+    shows("what it takes", &|s| memory(s) > before + 150);
+    world.write("p/call", "");
+    shows("what it was refused", &|s| s["network"]["refused"][0]["target"] == "10.255.255.1:4711");
+    world.write("p/plant", "");
+    assert_eq!(live.end().code(), Some(0));
+    shows("a changed file", &|s| s["problems"].to_string().contains("vmclaude review"));
+    shows("no session", &|s| s["sessions"].as_array().is_some_and(Vec::is_empty));
+    assert_eq!(started(), shells, "no shell was started again");
 }
+
+/// Ends with the test.
+struct Watching(std::process::Child);
+
+impl Drop for Watching {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 /// Takes 400 MiB of memory and 300 MiB of the VM's own disk, tells, and gives both back when it is told.
 const HUNGRY: &str = r#"
 touch ready

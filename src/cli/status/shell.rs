@@ -9,8 +9,12 @@ use crate::session::ask_shell::{self, Means};
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 
-/// Looks at the hooks, the shim, PATH, each shell and the second barrier.
-pub(super) fn look(host: &Host, runs: Runs, problems: &mut Vec<Problem>) -> Shell {
+/// How an answer begins that is an alias.
+const ALIAS: &str = "alias ";
+
+/// Looks at the hooks, the shim, PATH, each shell and the second barrier. `known`: the last answer; as long as hooks and PATH
+/// are as they were then, no shell is started again.
+pub(super) fn look(host: &Host, runs: Runs, known: Option<&Shell>, problems: &mut Vec<Problem>) -> Shell {
     // With a registry that cannot be read, nothing is installed anew either.
     let files = store::read(&host.dirs.state).and_then(|entries| store::files(host, &entries));
     let wrong = match &files {
@@ -39,8 +43,11 @@ pub(super) fn look(host: &Host, runs: Runs, problems: &mut Vec<Problem>) -> Shel
             )];
         problems.push(Problem { what, because, next: Some("exec \"$SHELL\"   # or a new terminal".to_owned()) });
     }
-    let shells = every_shell(host, problems);
-    Shell { installed: wrong.is_none(), on_path, shim_first, shells, guard: second_barrier(host, problems) }
+    let installed = wrong.is_none();
+    let same = known.filter(|k| (k.installed, k.shim_first, &k.on_path) == (installed, shim_first, &on_path));
+    let shells = same.map_or_else(|| every_shell(host), |known| known.shells.clone());
+    problems.extend(shells.iter().filter_map(other_meaning));
+    Shell { installed, on_path, shim_first, shells, guard: second_barrier(host, problems) }
 }
 
 /// The `claude` that a program without a shell finds.
@@ -52,32 +59,33 @@ fn on_path(host: &Host) -> Option<PathBuf> {
     std::env::split_paths(path).map(|dir| dir.join("claude")).find(runs)
 }
 
+/// What is wrong in a shell where the word means something of the user's own.
+fn other_meaning(shell: &InShell) -> Option<Problem> {
+    let other = match shell.claude.as_str() {
+        "function" => "it is a function of your own".to_owned(),
+        words if words.starts_with(ALIAS) => format!("it is the {words}"),
+        _ => return None,
+    };
+    let name = shell.name;
+    let what = format!("in {name}, claude does not mean the one of vmclaude");
+    let next = format!("take it out of the start files of {name}, then: exec {name}");
+    Some(Problem { what, because: vec![other], next: Some(next) })
+}
+
 /// What each shell of this machine makes of the word, started as a terminal would start it.
-fn every_shell(host: &Host, problems: &mut Vec<Problem>) -> Vec<InShell> {
-    let answers = ask_shell::all(host);
-    for (shell, means) in &answers {
-        let name = shell.name();
-        let other = match means {
-            Means::Alias(words) => format!("it is the alias {words}"),
-            Means::Function => "it is a function of your own".to_owned(),
-            _ => continue,
-        };
-        let what = format!("in {name}, claude does not mean the one of vmclaude");
-        let next = format!("take it out of the start files of {name}, then: exec {name}");
-        problems.push(Problem { what, because: vec![other], next: Some(next) });
-    }
+fn every_shell(host: &Host) -> Vec<InShell> {
     let told = |(shell, means): (crate::hook::Shell, Means)| InShell {
         name: shell.name(),
         claude: match means {
             Means::Ours => "vmclaude".to_owned(),
-            Means::Alias(words) => format!("alias {words}"),
+            Means::Alias(words) => format!("{ALIAS}{words}"),
             Means::Function => "function".to_owned(),
             Means::File(path) => path,
             Means::Nothing => "none".to_owned(),
             Means::Unknown => "unknown".to_owned(),
         },
     };
-    answers.into_iter().map(told).collect()
+    ask_shell::all(host).into_iter().map(told).collect()
 }
 
 /// Whether the host's Claude Code asks `vmclaude guard`.
