@@ -6,7 +6,7 @@
 use super::frame::{HEADER, Header, Kind, MAX_FRAME, MAX_PAYLOAD, PIECE, broken};
 use super::pace::Pace;
 use super::ring::Ring;
-use super::stream::{Fin, Stream};
+use super::stream::{Fin, Stream, Turn};
 use super::turns::{FIRST_TURN, Line, Turns};
 use crate::wire::proto::{self, Open};
 use std::collections::{HashMap, VecDeque};
@@ -38,7 +38,7 @@ pub(super) struct Core {
     pub(super) streams: HashMap<u32, Stream>,
     pub(super) opened: VecDeque<(Open, u32)>,
     pub(super) refused: VecDeque<u32>,
-    turns: Turns,
+    pub(super) turns: Turns,
     pub(super) pace: Pace,
     pub(super) header: [u8; HEADER],
     pub(super) header_len: usize,
@@ -115,10 +115,11 @@ impl Core {
         mut sink: impl FnMut(&[u8]),
         waker: &Waker,
     ) -> Option<io::Result<usize>> {
-        let ended = self.ended;
+        let (ended, round) = (self.ended, self.round());
         let stream = self.streams.get_mut(&id)?;
         let most = room.min(stream.received.len());
-        let n = if stream.urgent || ended.is_some() { most } else { self.pace.grant(most, stream.received.len()) };
+        let n =
+            if stream.urgent || ended.is_some() { most } else { self.pace.grant(most, stream.received.len(), round) };
         if n < most && n == 0 {
             stream.reader = Some(waker.clone());
             if !std::mem::replace(&mut stream.paced, true) {
@@ -269,10 +270,14 @@ impl Core {
             let Some((id, line)) = self.turns.next() else { return };
             let Some(stream) = self.streams.get_mut(&id) else { continue };
             match stream.emit(id, out, self.ring.as_mut()) {
-                None => return self.turns.go_on(id, line), // It did not fit: first in the next write.
-                Some(sent) => self.next_turn(id, line, sent),
+                Turn::TooLong => return self.turns.go_on(id, line), // First in the next write.
+                Turn::Later => self.turns.park(id, line),
+                Turn::Said(bytes) => self.next_turn(id, line, bytes),
             }
             self.forget_if_over(id);
+            if self.ring.as_mut().is_some_and(Ring::got_loud) {
+                self.turns.unpark();
+            }
         }
     }
 

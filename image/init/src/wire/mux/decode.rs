@@ -2,6 +2,7 @@
 
 use super::core::{Core, MAX_REFUSED, MAX_STREAMS};
 use super::frame::{HEADER, Header, Kind, PIECE, broken};
+use super::ring::Ring;
 use super::stream::Stream;
 use crate::wire::proto::{self, Open};
 use std::collections::VecDeque;
@@ -82,6 +83,7 @@ impl Core {
         match stream {
             Some(stream) => {
                 ring.take(at, len, &mut |bytes| stream.received.extend(bytes))?;
+                Some(&mut *ring).filter(|_| stream.keys).into_iter().for_each(Ring::key_came);
                 stream.reader.take().into_iter().for_each(Waker::wake);
             }
             None => ring.take(at, len, &mut |_| {})?,
@@ -101,6 +103,7 @@ impl Core {
         if let Some(stream) = self.streams.get_mut(&frame.stream).filter(|s| !s.dropped) {
             stream.received.extend(bytes);
             stream.reader.take().into_iter().for_each(Waker::wake);
+            self.ring.iter_mut().filter(|_| stream.keys).for_each(Ring::key_came);
         }
         Ok(())
     }
@@ -122,7 +125,9 @@ impl Core {
             Kind::Piece => return self.piece(frame.stream, payload),
             Kind::Taken => {
                 let count = payload.try_into().map(u32::from_le_bytes).unwrap_or(0);
-                return self.ring.as_mut().map_or(Err(broken("nothing could be taken")), |ring| ring.free(count));
+                self.ring.as_mut().map_or(Err(broken("nothing could be taken")), |ring| ring.free(count))?;
+                self.turns.unpark();
+                return Ok(());
             }
             _ => {}
         }

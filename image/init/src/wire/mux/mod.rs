@@ -21,7 +21,6 @@ mod turns_tests;
 
 use self::core::Core;
 pub use self::core::{MAX_STREAMS, Side};
-use self::pace::ROUND;
 pub use self::ring::Memory;
 use self::ring::Ring;
 use super::proto::{HELLO_LEN, Open, hello, version_of};
@@ -160,7 +159,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<'_, T> {
             cx.waker().wake_by_ref();
         }
         loop {
-            if self.wire.core().pace.fed >= ROUND {
+            if self.wire.core().has_fed_enough() {
                 cx.waker().wake_by_ref();
                 return Poll::Pending;
             }

@@ -2,10 +2,11 @@
 //! them copies until they are empty: a key, or a new connection, would wait for as long as all of that takes.
 
 use super::core::Core;
+use super::ring::{PORTION, Ring};
 use std::collections::VecDeque;
 use std::task::Waker;
 
-/// What is read, and what is taken in, from one turn of the driver's to the next.
+/// A round, when nobody types.
 pub(super) const ROUND: usize = 256 << 10;
 /// Readers that go on in one round.
 const READERS: usize = 4;
@@ -22,12 +23,12 @@ pub(super) struct Pace {
 }
 
 impl Pace {
-    /// How many of `n` bytes may be read now, of a stream that has `all`.
-    pub(super) fn grant(&mut self, n: usize, all: usize) -> usize {
+    /// How many of `n` bytes may be read now, of a stream that has `all`, in a round of so many.
+    pub(super) fn grant(&mut self, n: usize, all: usize, round: usize) -> usize {
         if all <= LITTLE {
             return n;
         }
-        let granted = n.min(ROUND.saturating_sub(self.read));
+        let granted = n.min(round.saturating_sub(self.read));
         self.read += granted;
         granted
     }
@@ -39,6 +40,16 @@ impl Pace {
 }
 
 impl Core {
+    /// What is read, and what is taken in, from one turn of the driver's to the next.
+    pub(super) fn round(&self) -> usize {
+        if self.ring.as_ref().is_some_and(Ring::is_quiet) { PORTION } else { ROUND }
+    }
+
+    /// Whether others should have their turn before more is taken in.
+    pub(super) fn has_fed_enough(&self) -> bool {
+        self.pace.fed >= self.round()
+    }
+
     /// A new round, in which some of those go on that wait for it; whether there are more.
     pub(super) fn next_round(&mut self) -> bool {
         (self.pace.read, self.pace.fed) = (0, 0);

@@ -1,6 +1,6 @@
 use super::core::Core;
-use super::frame::{HEADER, Header, Kind};
-use super::ring::{LEAST, MOST, Memory, Ring};
+use super::frame::{HEADER, Header, Kind, PIECE};
+use super::ring::{BEHIND_A_KEY, LEAST, MOST, Memory, PORTION, Ring};
 use super::tests::{frame, opening, transfer};
 use super::{Side, Wire};
 use crate::wire::proto::Open;
@@ -73,7 +73,7 @@ fn long_data_goes_through_memory_and_short_data_does_not() {
     assert_eq!(sent(&vec![1; LEAST - 1]).0, Some(Kind::Data));
     assert_eq!(sent(&vec![1; LEAST]), (Some(Kind::Piece), HEADER + 8));
     assert_eq!(sent(&vec![1; MOST]), (Some(Kind::Piece), HEADER + 8));
-    // The other side takes nothing: at the end of the half, frames do.
+    // The other side takes nothing, and there is little memory: at the end of the half, frames do.
     let (mut host, _) = cores(2 * MOST);
     let id = host.open(&Open::Stdin).expect("open");
     let mut all = Vec::new();
@@ -85,6 +85,67 @@ fn long_data_goes_through_memory_and_short_data_does_not() {
     }
     assert_eq!(all.iter().filter(|kind| **kind == Kind::Piece).count(), 1, "{all:?}");
     assert!(all.contains(&Kind::Data), "{all:?}");
+}
+
+/// The pieces that the next write of the host's names, and what they carry together.
+fn pieces(host: &mut Core) -> (usize, usize) {
+    let mut out = Vec::new();
+    host.fill(&mut out);
+    let all = kinds(&out);
+    assert!(!all.contains(&Kind::Data), "{all:?}");
+    let lengths: Vec<usize> = out
+        .chunks(HEADER + PIECE)
+        .filter(|frame| frame[HEADER - 1] == Kind::Piece as u8)
+        .map(|frame| u32::from_le_bytes([frame[12], frame[13], frame[14], frame[15]]) as usize)
+        .collect();
+    (lengths.len(), lengths.iter().sum())
+}
+
+#[test]
+fn when_much_memory_is_full_bulk_waits_until_something_is_taken_and_others_do_not() {
+    let (mut host, _) = cores(1 << 20);
+    let ids: Vec<u32> = (0..20).map(|_| host.open(&Open::Stdin).expect("open")).collect();
+    host.fill(&mut Vec::new());
+    ids.iter().for_each(|id| drop(host.write(*id, &[1; MOST], Waker::noop())));
+    assert_eq!(pieces(&mut host), (8, 8 * MOST));
+    assert_eq!(pieces(&mut host), (0, 0), "the half is full");
+    let other = host.open(&Open::Stdin).expect("open");
+    host.write(other, b"little", Waker::noop());
+    let mut out = Vec::new();
+    host.fill(&mut out);
+    assert_eq!(kinds(&out), [Kind::Open, Kind::Data]);
+    host.feed(&frame(0, Kind::Taken, &2u32.to_le_bytes())).expect("taken");
+    assert_eq!(pieces(&mut host), (2, 2 * MOST));
+}
+
+#[test]
+fn behind_a_key_little_is_under_way_and_the_guest_says_sooner_that_it_took_it() {
+    let (mut host, mut guest) = cores(2 << 20);
+    let terminal = host.open(&Open::Terminal).expect("open");
+    let bulk = host.open(&Open::Stdin).expect("open");
+    while transfer(&mut host, &mut guest, 9999) {}
+    host.write(terminal, b"k", Waker::noop());
+    while transfer(&mut host, &mut guest, 9999) {}
+    let (mut passed, mut portions) = (0, 0);
+    while passed < BEHIND_A_KEY {
+        host.write(bulk, &[1; MOST], Waker::noop());
+        host.write(bulk, &[1; MOST], Waker::noop());
+        let mut out = Vec::new();
+        host.fill(&mut out);
+        let under_way = host.ring.as_ref().expect("one").under_way();
+        assert!(under_way <= PORTION, "{under_way} bytes");
+        guest.feed(&out).expect("fine");
+        while guest.read(bulk, MOST, |bytes| passed += bytes.len(), Waker::noop()).is_some() {}
+        assert!(transfer(&mut guest, &mut host, 9999), "taken, and said");
+        portions += 1;
+    }
+    assert!(portions > BEHIND_A_KEY / PORTION - 9);
+    // As before the key.
+    for _ in 0..3 {
+        host.write(bulk, &[1; MOST], Waker::noop());
+        host.fill(&mut Vec::new());
+    }
+    assert!(host.ring.as_ref().expect("one").under_way() > PORTION);
 }
 
 #[test]
@@ -196,5 +257,38 @@ proptest! {
             }
         }
         prop_assert!(sent == got, "{} bytes sent, {} came", sent.len(), got.len());
+    }
+
+    /// Many streams with much to say in much memory, and keys between them: all arrives, and nobody waits for ever.
+    #[test]
+    fn whoever_waits_for_room_gets_it(
+        sizes in proptest::collection::vec((0..12usize, 1..80_000usize, any::<bool>()), 1..60),
+        size in (1usize << 20)..(3 << 20), chunk in 1000..40_000usize, lazy in 1..30usize
+    ) {
+        let (mut host, mut guest) = cores(size);
+        let keys = host.open(&Open::Terminal).expect("open");
+        let ids: Vec<u32> = (0..12).map(|_| host.open(&Open::Stdin).expect("open")).collect();
+        let (mut sent, mut got) = (vec![0; 12], vec![0; 12]);
+        for (turn, (n, bytes, key)) in sizes.into_iter().enumerate() {
+            if let Some(Ok(written)) = host.write(ids[n], &vec![n as u8; bytes], Waker::noop()) {
+                sent[n] += written;
+            }
+            if key {
+                let _ = host.write(keys, b"k", Waker::noop());
+            }
+            transfer(&mut host, &mut guest, chunk);
+            if turn % lazy == 0 {
+                transfer(&mut guest, &mut host, chunk);
+            }
+        }
+        for _ in 0..200 {
+            while transfer(&mut host, &mut guest, chunk) | transfer(&mut guest, &mut host, chunk) {}
+            for (n, id) in ids.iter().enumerate() {
+                let mut fits = true;
+                let _ = guest.read(*id, 60_000, |b| { got[n] += b.len(); fits &= b.iter().all(|b| *b == n as u8) }, Waker::noop());
+                prop_assert!(fits);
+            }
+        }
+        prop_assert_eq!(sent, got);
     }
 }

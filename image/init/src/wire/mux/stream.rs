@@ -2,7 +2,7 @@
 
 use super::core::Side;
 use super::frame::{HEADER, Header, Kind, MAX_FRAME, PIECE};
-use super::ring::{MOST, Ring};
+use super::ring::{Put, Ring};
 use crate::wire::proto::Open;
 use std::collections::VecDeque;
 use std::task::Waker;
@@ -15,11 +15,24 @@ pub(super) enum Fin {
     Sent,
 }
 
+/// What became of a stream's turn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Turn {
+    /// So many bytes were said.
+    Said(usize),
+    /// It needs more room than is left in this write.
+    TooLong,
+    /// It needs room in the memory that both sides see.
+    Later,
+}
+
 /// One stream.
 #[derive(Debug)]
 pub(super) struct Stream {
     /// Control and terminal go before everything else.
     pub(super) urgent: bool,
+    /// The terminal.
+    pub(super) keys: bool,
     pub(super) window: usize,
     pub(super) received: VecDeque<u8>,
     /// What the other side may still send.
@@ -50,6 +63,7 @@ impl Stream {
         let (window, credit) = windows(open, side);
         Stream {
             urgent: matches!(open, Open::Control | Open::Terminal),
+            keys: *open == Open::Terminal,
             window,
             received: VecDeque::new(),
             allowed: window,
@@ -101,9 +115,8 @@ impl Stream {
         self.dropped && done && !self.reset_wanted && self.opening.is_none()
     }
 
-    /// Appends what this stream has to say now, if anything, and says how many bytes that were; `None` when it needs more room
-    /// than is left.
-    pub(super) fn emit(&mut self, id: u32, out: &mut Vec<u8>, ring: Option<&mut Ring>) -> Option<usize> {
+    /// Appends what this stream has to say now, if anything.
+    pub(super) fn emit(&mut self, id: u32, out: &mut Vec<u8>, ring: Option<&mut Ring>) -> Turn {
         let before = out.len();
         let put = |out: &mut Vec<u8>, kind, payload: &[u8]| {
             out.extend_from_slice(&Header { stream: id, kind, len: payload.len() }.encode());
@@ -112,7 +125,7 @@ impl Stream {
         if let Some(opening) = self.opening.take() {
             if out.len() + HEADER + opening.len() > MAX_FRAME {
                 self.opening = Some(opening);
-                return None;
+                return Turn::TooLong;
             }
             put(out, Kind::Open, &opening);
         } else if self.has_credit_to_give() {
@@ -120,7 +133,7 @@ impl Stream {
             put(out, Kind::Credit, &u32::try_from(self.read).unwrap_or(u32::MAX).to_le_bytes());
             self.read = 0;
         } else if !self.unsent.is_empty() && self.credit > 0 && !self.reset {
-            return Some(self.emit_data(id, out, ring));
+            return self.emit_data(id, out, ring);
         } else if self.fin == Fin::Wanted && self.unsent.is_empty() {
             put(out, Kind::Fin, &[]);
             self.fin = Fin::Sent;
@@ -129,32 +142,34 @@ impl Stream {
             self.reset_wanted = false;
             self.reset = true;
         }
-        Some(out.len() - before)
+        Turn::Said(out.len() - before)
     }
 
     /// Bytes: through the memory that both sides see if there is any and they are many, else in a frame.
-    fn emit_data(&mut self, id: u32, out: &mut Vec<u8>, ring: Option<&mut Ring>) -> usize {
+    fn emit_data(&mut self, id: u32, out: &mut Vec<u8>, mut ring: Option<&mut Ring>) -> Turn {
         let most = self.unsent.len().min(self.credit);
         let (front, back) = self.unsent.as_slices();
         let parts = |n: usize| [&front[..n.min(front.len())], &back[..n.saturating_sub(front.len())]];
-        let piece = most.min(MOST);
-        let n = match ring.and_then(|ring| ring.put(parts(piece))) {
-            Some(at) => {
+        let piece = ring.as_ref().map_or(0, |ring| ring.most()).min(most);
+        let n = match ring.as_mut().map_or(Put::No, |ring| ring.put(parts(piece))) {
+            Put::Later => return Turn::Later,
+            Put::At(at) => {
                 out.extend_from_slice(&Header { stream: id, kind: Kind::Piece, len: PIECE }.encode());
                 out.extend([at, piece].into_iter().flat_map(|n| u32::try_from(n).unwrap_or(u32::MAX).to_le_bytes()));
                 piece
             }
-            None => {
+            Put::No => {
                 let n = most.min(MAX_FRAME - HEADER - out.len());
                 out.extend_from_slice(&Header { stream: id, kind: Kind::Data, len: n }.encode());
                 parts(n).into_iter().for_each(|part| out.extend_from_slice(part));
                 n
             }
         };
+        ring.into_iter().filter(|_| self.keys).for_each(Ring::key_went);
         self.unsent.drain(..n);
         self.credit -= n;
         self.writer.take().into_iter().for_each(Waker::wake);
-        n
+        Turn::Said(n)
     }
 }
 

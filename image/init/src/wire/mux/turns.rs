@@ -22,6 +22,8 @@ pub(super) struct Turns {
     urgent: VecDeque<u32>,
     fresh: VecDeque<(u32, usize)>,
     bulk: VecDeque<u32>,
+    /// Those that wait for room, and where they were.
+    parked: Vec<(u32, Line)>,
     /// Whether the line of the fresh had the last turn.
     fresh_had: bool,
 }
@@ -45,9 +47,21 @@ impl Turns {
         }
     }
 
+    /// Keeps a stream's place until there is room for what it has to say.
+    pub(super) fn park(&mut self, id: u32, line: Line) {
+        self.parked.push((id, line));
+    }
+
+    /// There is room: those that wait for it are the first of their lines, in their order.
+    pub(super) fn unpark(&mut self) {
+        while let Some((id, line)) = self.parked.pop() {
+            self.go_on(id, line);
+        }
+    }
+
     /// How many wait.
     pub(super) fn len(&self) -> usize {
-        self.urgent.len() + self.fresh.len() + self.bulk.len()
+        self.urgent.len() + self.fresh.len() + self.bulk.len() + self.parked.len()
     }
 
     /// Forgets all but some.
@@ -55,6 +69,7 @@ impl Turns {
         self.urgent.retain(|id| these(*id));
         self.fresh.retain(|(id, _)| these(*id));
         self.bulk.retain(|id| these(*id));
+        self.parked.retain(|(id, _)| these(*id));
     }
 
     /// Whether somebody urgent waits.
