@@ -117,6 +117,12 @@ impl Config {
         Ok(config)
     }
 
+    /// What a server is told that serves nothing: it answers a machine that only has to find its device.
+    pub fn empty(listener: RawFd, parent: u32) -> Config {
+        let (mounts, protected) = (Vec::new(), Vec::new());
+        Config { parent, listener, mounts, protected, events: None, guest_uid: 0, guest_gid: 0 }
+    }
+
     /// Refuses a configuration whose tags are not different names of directories.
     fn check(&self) -> Result<()> {
         for (n, mount) in self.mounts.iter().enumerate() {
@@ -174,6 +180,13 @@ mod tests {
         let json = serde_json::to_string(&config).expect("json");
         assert_eq!(serde_json::from_str::<Config>(&json).expect("parses"), config);
         assert!(serde_json::from_str::<Config>(&json.replace("writable", "wriable")).is_err());
+    }
+
+    #[test]
+    fn an_empty_share_has_nothing_of_anybodys() {
+        let config = Config::empty(5, 99);
+        assert_eq!((config.mounts, config.protected, config.events), (vec![], vec![], None));
+        assert_eq!(Config::empty(5, 99).check(), Ok(()));
     }
 
     #[test]

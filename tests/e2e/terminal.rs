@@ -42,6 +42,20 @@ fn size_keys_and_job_control() {
 }
 
 #[test]
+fn what_is_not_there_is_127_here_too() {
+    let world = World::new(Who::nth(0));
+    let mut typist = Typist::new(&world);
+    let before = typist.settings();
+    typist.keys("\"$V\" no-such-command\n");
+    typist.wait("command not found in the VM");
+    typist.wait(PROMPT);
+    let end = typist.step("echo code=$?");
+    assert!(end.contains("code=127"), "{end}");
+    assert_eq!(typist.settings(), before);
+    world.assert_clean();
+}
+
+#[test]
 fn interrupt_and_quit_keys_kill_as_on_the_host() {
     let world = World::new(Who::nth(1));
     let mut typist = Typist::new(&world);

@@ -54,6 +54,7 @@ fn a_template_is_made_once_aside_and_then_used() {
     assert_eq!(lines[1], "/workspace");
     assert_eq!(lines[3], "vmclaude");
     assert!(world.path("p/made").exists());
+    assert_eq!(world.console_lines("share"), [""; 0], "its share was not put back as the template had it");
     // Another machine has another template; as long as there is none, it boots.
     let other = world.run("true").env("VMCLAUDE_MEMORY", "600M").env("VMCLAUDE_PROFILE", "1").output().expect("run");
     assert!(other.status.success() && !String::from_utf8_lossy(&other.stderr).contains(PLUGGED));

@@ -60,6 +60,16 @@ impl World {
         entries.map(|e| e.path()).filter(|p| p.extension().is_none() && !p.ends_with("lock")).collect()
     }
 
+    /// What supervisors of sessions that are over had to say about this.
+    pub(crate) fn console_lines(&self, about: &str) -> Vec<String> {
+        let ended =
+            fs::read_dir(self.path("home/.local/state/vmclaude/ended")).expect("sessions that are over").flatten();
+        let read = |e: fs::DirEntry| fs::read(e.path().join("console.log")).unwrap_or_default();
+        let text: Vec<u8> = ended.flat_map(read).collect();
+        let line = |l: &&str| l.contains("vmclaude-init") && l.contains(about);
+        String::from_utf8_lossy(&text).lines().filter(line).map(str::to_owned).collect()
+    }
+
     /// A first run, and the template that comes of it.
     pub(crate) fn make_template(&self) -> PathBuf {
         let (code, _, err) = self.output("true");

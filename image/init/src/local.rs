@@ -146,11 +146,14 @@ fn mounted() -> io::Result<OwnedFd> {
 /// In a copy of a saved machine it is plugged in while we run: a condition with a limit, not a pause.
 fn volume() -> io::Result<OwnedFd> {
     let device = Path::new("/dev").join(DEVICE);
-    for _ in 0..15_000 {
+    for again in 0..15_000 {
         if device.exists() {
             break;
         }
-        std::thread::sleep(Duration::from_millis(2));
+        if again > 0 {
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        crate::setup::look_at_port()?;
     }
     // As on the scratch disk: what was never written reads as zeroes, and what is removed comes back to the host.
     let options = "noinit_itable,discard,errors=remount-ro";

@@ -23,9 +23,11 @@ mod ports;
 mod power;
 mod proxy;
 mod relay;
+mod runner;
 mod session;
 mod setup;
 mod signals;
+mod slot;
 mod sys;
 mod template;
 mod trust;
@@ -34,6 +36,7 @@ use nix::errno::Errno;
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::{ForkResult, fork};
 use relay::Async;
+use runner::Runner;
 use std::fs::File;
 use std::future::pending;
 use std::io;
@@ -64,6 +67,10 @@ type Wire = (Port, Option<File>);
 pub(crate) struct Prepared {
     network: io::Result<net::Prepared>,
     memory: io::Result<memory::Shared>,
+    /// The certificates that are trusted, where that was found out before.
+    known: Option<trust::Known>,
+    /// The share's device, where it was taken out of its slot.
+    share: Option<slot::Device>,
 }
 
 fn main() -> ExitCode {
@@ -85,8 +92,10 @@ fn in_machine() -> io::Result<()> {
     boot::prepare()?;
     setup::prepare(Place::Machine)?;
     // Part of a template too: a copy then has its network at once.
-    let prepared = Prepared { network: net::prepare(), memory: memory::prepare() };
+    let mut prepared = Prepared { network: net::prepare(), memory: memory::prepare(), known: None, share: None };
     if template::wanted() {
+        prepared.share = slot::take_out()?;
+        prepared.known = Some(trust::Known::read());
         template::settle();
     }
     if let Err(e) = sys::take_turns() {
@@ -101,7 +110,8 @@ fn in_container() -> io::Result<()> {
     // It is up already where the system does that.
     let _ = sys::loopback_up();
     // The host does not see a container's memory.
-    let prepared = Prepared { network: net::prepare(), memory: Err(io::ErrorKind::Unsupported.into()) };
+    let prepared =
+        Prepared { network: net::prepare(), memory: Err(io::ErrorKind::Unsupported.into()), known: None, share: None };
     let wire = container::open_wire()?;
     run(Place::Container, prepared, || Ok(wire))
 }
@@ -125,8 +135,9 @@ fn run(place: Place, mut prepared: Prepared, wire: impl FnOnce() -> io::Result<W
                 memory.settle();
             }
             sys::spare_from_oom();
+            let runner = Runner::new(place)?;
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-            if let Err(e) = runtime.block_on(serve(place, prepared, wire)) {
+            if let Err(e) = runtime.block_on(serve(place, (prepared, runner), wire)) {
                 sys::log(&format!("{e}"));
             }
             power::gone()
@@ -136,8 +147,12 @@ fn run(place: Place, mut prepared: Prepared, wire: impl FnOnce() -> io::Result<W
 
 /// Serves until the session is over or the host is gone, which the end of the sign of life says as well. The wire is opened last:
 /// whoever saves this machine takes that for the word that nothing is left to do.
-async fn serve(place: Place, prepared: Prepared, wire: impl FnOnce() -> io::Result<Wire>) -> io::Result<()> {
-    let opened = session::Opened::new(prepared)?;
+async fn serve(
+    place: Place,
+    (prepared, runner): (Prepared, Runner),
+    wire: impl FnOnce() -> io::Result<Wire>,
+) -> io::Result<()> {
+    let opened = session::Opened::new(prepared, runner)?;
     let (port, life) = wire()?;
     let session = async {
         match port {

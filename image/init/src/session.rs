@@ -4,10 +4,11 @@ use crate::carry::Relays;
 use crate::command::{self, NotStarted, Running};
 use crate::doors;
 use crate::notice::Repeater;
+use crate::runner::Runner;
 use crate::sys::{self, Change};
 use crate::{Place, Prepared};
 use crate::{carry, keys, local, memory, ports, power, setup, signals};
-use nix::sys::signal::{SigHandler, Signal};
+use nix::sys::signal::Signal;
 use std::collections::HashMap;
 use std::io;
 use std::str::FromStr;
@@ -27,13 +28,14 @@ pub(crate) struct Opened {
     repeater: Repeater,
     children: tokio::signal::unix::Signal,
     prepared: Prepared,
+    runner: Runner,
 }
 
 impl Opened {
     /// Opens it.
-    pub(crate) fn new(prepared: Prepared) -> io::Result<Opened> {
+    pub(crate) fn new(prepared: Prepared, runner: Runner) -> io::Result<Opened> {
         let (doors, children) = (doors::listen()?, signal(SignalKind::child())?);
-        Ok(Opened { doors, repeater: Repeater::new(), children, prepared })
+        Ok(Opened { doors, repeater: Repeater::new(), children, prepared, runner })
     }
 }
 
@@ -102,18 +104,18 @@ async fn run(
     frames: &mut mpsc::Receiver<ToGuest>,
     to_host: &mut WriteHalf<Stream>,
 ) -> io::Result<Ended> {
-    setup::apply(place, start)?;
+    let Opened { doors, repeater, mut children, runner, prepared: Prepared { network, memory, known, share } } = opened;
+    setup::apply(place, start, known, share.as_ref())?;
     for news in local::prepare(place, start)? {
         proto::send(to_host, &news).await?;
     }
-    let Opened { doors, repeater, mut children, prepared: Prepared { network, memory } } = opened;
     memory::offer(memory, wire, to_host).await?;
     if let Some(why) = doors::open(wire, start, doors, network)? {
         proto::send(to_host, &ToHost::ProxiesOnly(why)).await?;
     }
     let streams = streams(wire, start).await?;
     tokio::spawn(ports::serve(wire.clone(), repeater));
-    let mut running = match command::start(place, start) {
+    let mut running = match command::start(place, runner, start) {
         Ok(running) => running,
         Err(NotStarted::Ended(ended)) => return Ok(ended),
         Err(NotStarted::Failed(e)) => return Err(e),
@@ -191,10 +193,8 @@ async fn reap(running: &Running, to_host: &mut WriteHalf<Stream>, watch: &keys::
 }
 
 /// Closes our ends of the terminal, all of them: to the kernel this is what it is when a window is closed. Its signal is for us,
-/// who lead the session: the host sends those that are for the command.
+/// who ignore it: the host sends those that are for the command.
 fn hang_up(running: &mut Running, relays: &Relays) {
-    // SAFETY: a signal that is ignored runs no code.
-    let _ = unsafe { nix::sys::signal::signal(Signal::SIGHUP, SigHandler::SigIgn) };
     running.terminal = None;
     relays.terminal.iter().for_each(AbortHandle::abort);
 }

@@ -1,7 +1,9 @@
 //! What the host's start message asks for: clock, entropy, share, user, links.
 
+use crate::slot::{self, Device};
 use crate::sys::{SAFE, at, make_dir, mount_on, reseed};
-use crate::{Place, ahead, approve, container, local, trust};
+use crate::trust::{self, Known};
+use crate::{Place, ahead, approve, container, local};
 use nix::errno::Errno;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sys::time::TimeSpec;
@@ -51,7 +53,7 @@ pub(crate) fn prepare(place: Place) -> io::Result<()> {
 
 /// Does all that the host asks for, or says what could not be done. The seed comes first: this machine may be one of
 /// many copies, and nothing may draw the random numbers that the others draw.
-pub(crate) fn apply(place: Place, start: &Start) -> io::Result<()> {
+pub(crate) fn apply(place: Place, start: &Start, known: Option<Known>, device: Option<&Device>) -> io::Result<()> {
     match place {
         Place::Machine => {
             reseed(&start.seed)?;
@@ -71,9 +73,9 @@ pub(crate) fn apply(place: Place, start: &Start) -> io::Result<()> {
     for (file, bytes) in &start.system {
         std::fs::write(path(file), bytes).map_err(|e| at("cannot write", path(file), e))?;
     }
-    trust::add(&start.certificates)?;
+    trust::add(&start.certificates, known)?;
     match place {
-        Place::Machine => bind_shares(start)?,
+        Place::Machine => bind_shares(start, device)?,
         Place::Container => container::check_mounts(start)?,
     }
     start.links.iter().for_each(|(from, to)| link(path(from), path(to)));
@@ -156,11 +158,15 @@ fn write(file: &str, text: &str) -> io::Result<()> {
     std::fs::write(file, text).map_err(|e| at("cannot write", Path::new(file), e))
 }
 
-fn bind_shares(start: &Start) -> io::Result<()> {
+fn bind_shares(start: &Start, device: Option<&Device>) -> io::Result<()> {
     if start.binds.is_empty() {
         return Ok(());
     }
     let share = Path::new(SHARE_DIR);
+    if let Some(Err(e)) = device.map(Device::put_back) {
+        crate::sys::log(&format!("the share: {e}"));
+        slot::forget();
+    }
     mount_share(share)?;
     // It stays, for what repeats the host's changes; programs see the binds.
     std::fs::set_permissions(share.parent().unwrap_or(share), std::fs::Permissions::from_mode(0o700))?;
@@ -170,7 +176,7 @@ fn bind_shares(start: &Start) -> io::Result<()> {
     Ok(())
 }
 
-/// In a copy of a saved machine the share was plugged in while we waited, and nobody told the kernel: until it has looked, the
+/// Where the share's device could not be put back as it was, nobody has told the kernel of the new one: until it has looked, the
 /// share's name is an invalid argument. A condition with a limit, not a pause.
 fn mount_share(share: &Path) -> io::Result<()> {
     for again in 0..15_000 {
@@ -188,7 +194,7 @@ fn mount_share(share: &Path) -> io::Result<()> {
 }
 
 /// Has the kernel look what is plugged into the machine's one port.
-fn look_at_port() -> io::Result<()> {
+pub(crate) fn look_at_port() -> io::Result<()> {
     std::fs::write(PLUGGED, "1").map_err(|e| at("cannot write", Path::new(PLUGGED), e))
 }
 

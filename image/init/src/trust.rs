@@ -17,16 +17,35 @@ const OPENSSL: &str = "/usr/lib/ssl/cert.pem";
 const BEGIN: &str = "-----BEGIN CERTIFICATE-----";
 const END: &str = "-----END CERTIFICATE-----";
 
+/// What is trusted already. To read and take it apart is as much work as all else that a session sets up, so a machine that is
+/// going to be copied knows it before.
+pub(crate) struct Known(HashSet<String>);
+
+impl Known {
+    pub(crate) fn read() -> Known {
+        Known::of(&std::fs::read_to_string(BUNDLE).unwrap_or_default())
+    }
+
+    fn of(bundle: &str) -> Known {
+        Known(bundle.split(BEGIN).skip(1).filter_map(body).collect())
+    }
+
+    /// Those that are not known, whatever the lengths of their lines, each once.
+    fn unknown(mut self, certificates: &[String]) -> Vec<&str> {
+        let new = |text: &&String| text.split(BEGIN).nth(1).and_then(body).is_some_and(|body| self.0.insert(body));
+        certificates.iter().filter(new).map(String::as_str).collect()
+    }
+}
+
 /// Trusts these certificates, each a text, beside those that are trusted already.
 ///
 /// # Errors
 /// When a file cannot be written.
-pub(crate) fn add(certificates: &[String]) -> io::Result<()> {
+pub(crate) fn add(certificates: &[String], known: Option<Known>) -> io::Result<()> {
     if certificates.is_empty() {
         return Ok(()); // Most machines: nothing is read.
     }
-    let known = std::fs::read_to_string(BUNDLE).unwrap_or_default();
-    let new = unknown(&known, certificates);
+    let new = known.unwrap_or_else(Known::read).unknown(certificates);
     if new.is_empty() {
         return Ok(());
     }
@@ -44,27 +63,20 @@ pub(crate) fn add(certificates: &[String]) -> io::Result<()> {
     }
 }
 
-/// Those that `known` does not hold, whatever the lengths of its lines.
-fn unknown<'a>(known: &str, certificates: &'a [String]) -> Vec<&'a str> {
-    let mut seen: HashSet<String> = known.split(BEGIN).skip(1).filter_map(body).collect();
-    let new = |text: &&String| text.split(BEGIN).nth(1).and_then(body).is_some_and(|body| seen.insert(body));
-    certificates.iter().filter(new).map(String::as_str).collect()
-}
-
 fn body(rest: &str) -> Option<String> {
     Some(rest.split_once(END)?.0.split_whitespace().collect())
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{BEGIN, END, unknown};
+    use super::{BEGIN, END, Known};
 
     #[test]
     fn only_what_is_not_known_is_new_and_only_once() {
         let pem = |body: &str| format!("{BEGIN}\n{body}\n{END}\n");
         let known = pem("QUFB\nQUFB") + &pem("QkJC").replace('\n', "\r\n");
         let told = ["QUFBQUFB", "Q0ND", "QkJC", "Q0\nND"].map(pem);
-        assert_eq!(unknown(&known, &told), [pem("Q0ND")]);
-        assert_eq!(unknown("", &["no certificate".to_owned()]), [""; 0]);
+        assert_eq!(Known::of(&known).unknown(&told), [pem("Q0ND")]);
+        assert_eq!(Known::of("").unknown(&["no certificate".to_owned()]), [""; 0]);
     }
 }

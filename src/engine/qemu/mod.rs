@@ -52,7 +52,8 @@ pub enum Life {
     Trial,
     /// From power-on, with the share plugged in.
     Boot,
-    /// From power-on up to the supervisor's wait for its host, to be saved there. Nothing of a user is attached.
+    /// From power-on up to the supervisor's wait for its host, to be saved there. Nothing of a user is attached: the share is empty, and
+    /// the supervisor takes its device out.
     Template,
     /// As a copy of a saved machine; the share is plugged in once it runs.
     Copy,
@@ -71,21 +72,23 @@ const PORT: &str = "share-port";
 /// nothing for it, and a guest looks once.
 const VOLUME: &str = "volume";
 const VOLUME_ADDRESS: &str = "0.1";
+const SHARE_ADDRESS: &str = "0.0";
 
 /// The kernel's command line. `quiet` and no self-tests of ciphers: start time. `panic=-1` with `-no-reboot`: a panic
 /// ends QEMU. `random.trust_cpu`: no waiting for entropy, the host seeds the guest before anything runs. `no_timer_check`: what
 /// it checks is there, but on a busy host an emulated timer may be late for the check, which then ends in a panic.
-/// `pcie_ports=compat`: the one port has no services, see [`devices`]. `lsm`: what programs use; the distribution's other modules
-/// have no policy here, and would only be asked about every file.
+/// `pcie_ports=compat`: the one port has no services, see [`devices`]. `iomem=relaxed`:
+/// the supervisor reads and writes registers of the share's device (`image/init/src/slot.rs`). `lsm`: what programs use; the
+/// distribution's other modules have no policy here, and would only be asked about every file.
 const CMDLINE: &str = "console=ttyS0 quiet panic=-1 reboot=t cryptomgr.notests random.trust_cpu=on no_timer_check \
-                       pcie_ports=compat lsm=landlock,yama";
+                       pcie_ports=compat iomem=relaxed lsm=landlock,yama";
 
 /// The emulated processor. With `erms` the guest's kernel and libraries copy and clear memory byte by byte ("rep movsb"), which
 /// the translator takes literally; without, they take eight or more bytes at a time, and are three to six times faster.
 const EMULATED: &str = if cfg!(target_arch = "x86_64") { "max,erms=off" } else { "max" };
 
 /// Added for a template: the supervisor then makes itself ready to be copied (see `image/init/src/template.rs`).
-const TEMPLATE: &str = "vmclaude.template";
+const TEMPLATE: &str = " vmclaude.template";
 
 /// QEMU's program and arguments for a VM with these limits, and with this volume where there is a share.
 pub fn program(machine: &Machine, limits: &Limits, life: Life, volume: Option<&Path>) -> Program {
@@ -94,10 +97,10 @@ pub fn program(machine: &Machine, limits: &Limits, life: Life, volume: Option<&P
     args.extend(kernel(machine, life, &mut qemu));
     args.extend(devices(machine, limits.memory, &mut qemu));
     let mut arg = |words: &[&str]| args.extend(words.iter().map(|w| (*w).to_owned()));
-    if matches!(life, Life::Boot | Life::Copy) {
+    if life != Life::Trial {
         let run = qemu.inherit(Source::RunDir);
         arg(&["-chardev", &format!("socket,id=share,path={run}/{SHARE_SOCKET}")]);
-        if let Some(volume) = volume {
+        if let Some(volume) = volume.filter(|_| life != Life::Template) {
             let file = qemu.inherit(Source::Volume(volume.to_path_buf()));
             // What the guest flushes is flushed, because this outlives the machine. The lock is ours, not QEMU's.
             arg(&[
@@ -108,16 +111,14 @@ pub fn program(machine: &Machine, limits: &Limits, life: Life, volume: Option<&P
             ]);
         }
     }
-    if life == Life::Boot {
-        let share = format!("{SHARE_DEVICE},chardev=share,tag={SHARE_TAG},queue-size={SHARE_QUEUE},bus={PORT}");
-        match volume {
-            None => arg(&["-device", &share]),
-            Some(_) => {
-                let disk = format!("virtio-blk-pci,drive={VOLUME},bus={PORT},addr={VOLUME_ADDRESS},multifunction=on");
-                arg(&["-device", &format!("{disk},werror=report,rerror=report")]);
-                arg(&["-device", &format!("{share},addr=0.0,multifunction=on")]);
-            }
+    if matches!(life, Life::Boot | Life::Template) {
+        if life == Life::Boot && volume.is_some() {
+            let disk = format!("virtio-blk-pci,drive={VOLUME},bus={PORT},addr={VOLUME_ADDRESS},multifunction=on");
+            arg(&["-device", &format!("{disk},werror=report,rerror=report")]);
         }
+        let share = format!("{SHARE_DEVICE},chardev=share,tag={SHARE_TAG},queue-size={SHARE_QUEUE},bus={PORT}");
+        // One of several functions, whether there is another or not: a guest that has seen it once would look for no other.
+        arg(&["-device", &format!("{share},addr={SHARE_ADDRESS},multifunction=on")]);
     }
     if matches!(life, Life::Template | Life::Copy) {
         let control = qemu.inherit_fd(Source::Control);
@@ -151,7 +152,7 @@ fn base(machine: &Machine, limits: &Limits) -> Vec<String> {
 }
 
 fn kernel(machine: &Machine, life: Life, qemu: &mut Program) -> Vec<String> {
-    let line = if life == Life::Template { format!("{CMDLINE} {TEMPLATE}") } else { CMDLINE.to_owned() };
+    let line = if life == Life::Template { format!("{CMDLINE}{TEMPLATE}") } else { CMDLINE.to_owned() };
     let kernel = qemu.inherit(Source::File(machine.files.kernel.clone()));
     let initrd = qemu.inherit(Source::File(machine.files.initrd.clone()));
     ["-kernel", &kernel, "-initrd", &initrd, "-append", &line].map(str::to_owned).to_vec()
@@ -190,8 +191,8 @@ fn devices(machine: &Machine, memory: u64, qemu: &mut Program) -> Vec<String> {
     arg(&["-device", "virtio-blk-pci,drive=scratch,werror=report,rerror=report"]);
     // What the guest frees comes back to the host. (The memory is shared, so QEMU punches holes into its file.)
     arg(&["-device", "virtio-balloon-pci,free-page-reporting=on"]);
-    // The supervisor looks for the share when it needs it (`setup.rs`), so no event has to reach the guest, and no power has to be
-    // switched on: interpreting the firmware's tables for that took longer than all of the share's own start.
-    arg(&["-device", &format!("pcie-root-port,id={PORT},chassis=1,slot=1,power_controller_present=off")]);
+    // The supervisor sees to the share when it needs it (`setup.rs`), so no event has to reach the guest: interpreting the firmware's
+    // tables for that took longer than all of the share's own start.
+    arg(&["-device", &format!("pcie-root-port,id={PORT},chassis=1,slot=1")]);
     args
 }

@@ -1,5 +1,6 @@
 //! Saved machines: which one fits, and what QEMU is told to save and to restore one. Data only.
 
+use super::SHARE_ADDRESS;
 use super::{Accel, Life, Machine, PORT, SHARE_DEVICE, SHARE_QUEUE, SHARE_TAG, VOLUME, VOLUME_ADDRESS, program};
 use crate::plan::Limits;
 use serde_json::{Value, json};
@@ -8,7 +9,7 @@ use std::fmt::Write;
 
 /// The version of everything that a template depends on and that no argument shows: its file's form, and how the
 /// supervisor makes itself ready.
-pub const FORMAT: u32 = 1;
+pub const FORMAT: u32 = 2;
 
 /// QEMU's name for the pipe.
 const PIPE: &str = "state";
@@ -69,8 +70,9 @@ pub fn restore() -> Value {
 
 /// Plugs the share in; with a volume, that first: the guest looks when the first function is there.
 pub fn plug(volume: bool) -> Vec<Value> {
-    let mut share = json!({
-        "driver": SHARE_DEVICE, "id": "share", "chardev": "share", "tag": SHARE_TAG, "queue-size": SHARE_QUEUE, "bus": PORT
+    let share = json!({
+        "driver": SHARE_DEVICE, "id": "share", "chardev": "share", "tag": SHARE_TAG, "queue-size": SHARE_QUEUE, "bus": PORT,
+        "addr": SHARE_ADDRESS, "multifunction": true
     });
     if !volume {
         return vec![command("device_add", share)];
@@ -79,8 +81,6 @@ pub fn plug(volume: bool) -> Vec<Value> {
         "driver": "virtio-blk-pci", "id": VOLUME, "drive": VOLUME, "bus": PORT, "addr": VOLUME_ADDRESS, "multifunction": true,
         "werror": "report", "rerror": "report"
     });
-    share["addr"] = "0.0".into();
-    share["multifunction"] = true.into();
     vec![command("device_add", disk), command("device_add", share)]
 }
 
@@ -127,7 +127,7 @@ mod tests {
     fn nothing_of_a_user_is_attached_to_a_template() {
         let template = program(&machine(), &LIMITS, Life::Template, Some("/v".as_ref()));
         let text = format!("{:?}", template.args);
-        assert!(!text.contains("share.sock") && !text.contains("vhost") && !text.contains("volume"), "{text}");
+        assert!(!text.contains("volume"), "{text}");
         assert!(!template.fds.iter().any(|s| matches!(s, Source::Dir(..) | Source::ShareListener | Source::Volume(_))));
     }
 
@@ -162,7 +162,7 @@ mod tests {
         assert_eq!(
             plug(false).iter().map(Value::to_string).collect::<Vec<_>>(),
             [
-                r#"{"arguments":{"bus":"share-port","chardev":"share","driver":"vhost-user-fs-pci","id":"share","queue-size":1024,"tag":"vmclaude"},"execute":"device_add"}"#
+                r#"{"arguments":{"addr":"0.0","bus":"share-port","chardev":"share","driver":"vhost-user-fs-pci","id":"share","multifunction":true,"queue-size":1024,"tag":"vmclaude"},"execute":"device_add"}"#
             ]
         );
         let both = plug(true);

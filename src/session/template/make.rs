@@ -1,7 +1,9 @@
 //! Makes a template, in a process of its own that nobody waits for.
 
 use super::{VERB, dir, discard, file, is_wanted, path, prune};
-use crate::engine::qemu::{self, Life, Machine, warm};
+use crate::engine::launch::FIRST_FD;
+use crate::engine::qemu::{self, Life, Machine, SHARE_SOCKET, warm};
+use crate::engine::share;
 use crate::error::{Context, Failure, Result};
 use crate::files;
 use crate::host::Host;
@@ -10,12 +12,14 @@ use crate::session::child::{self, Handles, Running};
 use crate::session::qmp::Control;
 use crate::session::record::{self, Record};
 use crate::session::scratch;
+use crate::session::socket;
+use crate::share::Config;
 use nix::unistd::setsid;
 use serde::{Deserialize, Serialize};
 use std::fs::File;
 use std::io::{PipeReader, Read, Write};
 use std::os::fd::{AsFd, AsRawFd};
-use std::os::unix::net::UnixStream;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -104,10 +108,24 @@ fn save(host: &Host, order: &Order, path: &Path) -> Result<()> {
         ..Handles::of(record.dir())
     };
     let program = qemu::program(&order.machine, &order.limits, Life::Template, None);
+    let listener = socket::listen(record.dir(), SHARE_SOCKET)?;
     let mut machine = child::start(&program, &handles, "machine.log", Stdio::null())?;
+    let _share = empty_share(host, &listener, record.dir())?;
+    drop(listener);
     drop((far_control, far_wire));
     let state = stop_and_read(control).map_err(|e| explain(e, &mut machine, record.dir()))?;
     write(path, &memory, &disk, &state)
+}
+
+/// What the machine finds where sessions have their share: the same device, and nothing in it.
+fn empty_share(host: &Host, listener: &UnixListener, dir: &Path) -> Result<Running> {
+    let what = || "cannot offer the share";
+    let handles = Handles { share: Some(listener.as_fd()), ..Handles::of(dir) };
+    let (read, mut write) = std::io::pipe().what(what)?;
+    let server = child::start(&share::empty(&host.exe), &handles, "share.log", Stdio::from(read))?;
+    let config = Config::empty(FIRST_FD, std::process::id());
+    write.write_all(&serde_json::to_vec(&config).what(what)?).what(what)?;
+    Ok(server)
 }
 
 /// Lets the machine boot up to its wait for the host, and saves its devices. Its memory and disk stay as they then are.

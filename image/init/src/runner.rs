@@ -1,0 +1,253 @@
+//! The process that becomes the command. It is forked before the host has said anything, and so before a machine is saved: a copy
+//! then has neither to make a process nor its share of memory, which under emulation takes longer than many a command. It waits for
+//! what to become, in a process group of its own and in our session, so that the kernel's job control works as it does under a shell.
+//! Only a command with a terminal needs another one: a process has its terminal from its parent.
+
+use crate::Place;
+use nix::errno::Errno;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use nix::sys::signal::{SigHandler, SigSet, Signal, signal};
+use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, recvmsg, sendmsg};
+use nix::sys::stat::{Mode, umask};
+use nix::unistd::{ForkResult, Gid, Pid, Uid, fork};
+use std::ffi::{CStr, CString};
+use std::io::{self, IoSlice, IoSliceMut, Read, Write};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::unix::net::UnixStream;
+use vmclaude_init::wire::proto::{self, Start};
+
+/// What we have in a container, and no command, not even one of its root's: CAP_SYS_ADMIN and CAP_SYS_TIME.
+const OURS: [libc::c_ulong; 2] = [21, 25];
+
+/// The numbers that go before the texts: how many arguments and variables, how many bytes of text, whose it is, its mask, and which
+/// of its streams are closed.
+const NUMBERS: usize = 7;
+
+/// The waiting process.
+pub(crate) struct Runner {
+    pid: Pid,
+    socket: UnixStream,
+}
+
+/// Descriptors that the command gets: its three streams, and its terminal where there is one.
+pub(crate) struct Ends {
+    pub(crate) streams: [OwnedFd; 3],
+    pub(crate) terminal: Option<OwnedFd>,
+}
+
+impl Runner {
+    /// Makes it. Nothing of ours but its socket is open in it, so nothing that we close stays open for it.
+    pub(crate) fn new(place: Place) -> io::Result<Runner> {
+        let (socket, theirs) = UnixStream::pair()?;
+        // SAFETY: the child uses memory, which the C library allows also where we have other threads, and no lock of theirs.
+        match unsafe { fork() }? {
+            ForkResult::Parent { child } => Ok(Runner { pid: child, socket }),
+            ForkResult::Child => {
+                drop(socket);
+                let e = wait(place, theirs.as_fd()).err().unwrap_or_else(|| Errno::EIO.into());
+                let code = e.raw_os_error().unwrap_or(libc::EIO);
+                let _ = (&theirs).write_all(&code.to_ne_bytes());
+                // SAFETY: ends the process at once; nothing here needs to be dropped.
+                unsafe { libc::_exit(127) }
+            }
+        }
+    }
+
+    /// Makes another one, which has the terminal that we have by now. This one ends when it sees that nobody needs it.
+    pub(crate) fn with_terminal(self, place: Place) -> io::Result<Runner> {
+        Runner::new(place)
+    }
+
+    /// Has it become the command. What comes back within is why that cannot be executed.
+    pub(crate) fn start(mut self, start: &Start, ends: Ends) -> io::Result<Result<Pid, io::Error>> {
+        let (numbers, text) = order(start)?;
+        let fds: Vec<RawFd> = ends.streams.iter().chain(&ends.terminal).map(AsRawFd::as_raw_fd).collect();
+        let with = [ControlMessage::ScmRights(&fds)];
+        let sent = sendmsg::<()>(self.socket.as_raw_fd(), &[IoSlice::new(&numbers)], &with, MsgFlags::empty(), None)?;
+        if sent != numbers.len() {
+            return Err(io::ErrorKind::WriteZero.into());
+        }
+        self.socket.write_all(&text)?;
+        drop(ends);
+        let mut why = Vec::new();
+        // It closes when the command runs.
+        self.socket.read_to_end(&mut why)?;
+        Ok(match why.first_chunk() {
+            None => Ok(self.pid),
+            Some(code) => Err(io::Error::from_raw_os_error(i32::from_ne_bytes(*code))),
+        })
+    }
+}
+
+/// The command in bytes: numbers, and texts with an end each. The first is the directory, then come arguments and variables.
+fn order(start: &Start) -> io::Result<(Vec<u8>, Vec<u8>)> {
+    let mut text = Vec::new();
+    let mut add = |parts: &[&[u8]]| {
+        let whole = CString::new(parts.concat())?;
+        text.extend(whole.as_bytes_with_nul());
+        io::Result::Ok(())
+    };
+    add(&[&start.cwd])?;
+    start.argv.iter().try_for_each(|word| add(&[word]))?;
+    start.env.iter().try_for_each(|(name, value)| add(&[name, b"=", value]))?;
+    let closed = (0..3).filter(|n| start.stdio[*n] == proto::Stdio::Closed).fold(0, |all, n| all | 1 << n);
+    let size = |len: usize| u32::try_from(len).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput));
+    let sizes = [size(start.argv.len())?, size(start.env.len())?, size(text.len())?];
+    let numbers = [sizes[0], sizes[1], sizes[2], start.user.0, start.user.1, start.umask, closed];
+    Ok((numbers.iter().flat_map(|n| n.to_ne_bytes()).collect(), text))
+}
+
+/// The child: makes itself ready, waits for its order, and becomes the command. Comes back only when that fails.
+fn wait(place: Place, socket: BorrowedFd<'_>) -> io::Result<()> {
+    close_all_but(socket.as_raw_fd())?;
+    nix::unistd::setpgid(Pid::from_raw(0), Pid::from_raw(0))?;
+    // We are spared when memory is short; the command is not.
+    let _ = std::fs::write("/proc/self/oom_score_adj", "0");
+    crate::sys::as_usual()?;
+    raise_files()?;
+    if place == Place::Container {
+        crate::sys::give_up(&OURS)?;
+    }
+    for ignored in [Signal::SIGPIPE, Signal::SIGHUP] {
+        // SAFETY: a disposition runs no code. Rust's own start had the first ignored, and we the other where we lead a terminal.
+        unsafe { signal(ignored, SigHandler::SigDfl)? };
+    }
+    SigSet::empty().thread_set_mask()?;
+    let mut bytes = [0; NUMBERS * 4];
+    let fds = receive(socket, &mut bytes)?;
+    let number = |n: usize| u32::from_ne_bytes(bytes[n * 4..][..4].try_into().unwrap_or_default());
+    let mut text = vec![0; number(2) as usize];
+    UnixStream::from(socket.try_clone_to_owned()?).read_exact(&mut text)?;
+    if let Some(terminal) = fds.get(3) {
+        to_the_front(terminal.as_fd())?;
+    }
+    for (n, fd) in (0..3).zip(&fds) {
+        // SAFETY: our own stdin, stdout and stderr, which nothing owns here.
+        Errno::result(unsafe { libc::dup2(fd.as_raw_fd(), n) })?;
+    }
+    umask(Mode::from_bits_truncate(number(5)));
+    become_user(Uid::from_raw(number(3)), Gid::from_raw(number(4)))?;
+    let words: Vec<&CStr> =
+        text.split_inclusive(|b| *b == 0).filter_map(|t| CStr::from_bytes_with_nul(t).ok()).collect();
+    let (cwd, words) = words.split_first().ok_or(Errno::EINVAL)?;
+    nix::unistd::chdir(*cwd).map_err(|_| Errno::EACCES)?;
+    for n in (0..3).filter(|n| number(6) & 1 << n != 0) {
+        // SAFETY: as above.
+        unsafe { libc::close(n) };
+    }
+    let (argv, env) = words.split_at_checked(number(0) as usize).ok_or(Errno::EINVAL)?;
+    execute(argv, env)
+}
+
+fn become_user(uid: Uid, gid: Gid) -> io::Result<()> {
+    nix::unistd::setgroups(&[gid])?;
+    nix::unistd::setgid(gid)?;
+    Ok(nix::unistd::setuid(uid)?)
+}
+
+/// Becomes the terminal's foreground.
+fn to_the_front(terminal: BorrowedFd<'_>) -> io::Result<()> {
+    // SAFETY: a disposition of SIG_IGN runs no code; it is put back before exec.
+    unsafe { signal(Signal::SIGTTOU, SigHandler::SigIgn)? };
+    nix::unistd::tcsetpgrp(terminal, nix::unistd::getpid())?;
+    // SAFETY: as above.
+    unsafe { signal(Signal::SIGTTOU, SigHandler::SigDfl)? };
+    Ok(())
+}
+
+/// As a shell would: what has no slash is looked for in the command's own PATH.
+fn execute(argv: &[&CStr], env: &[&CStr]) -> io::Result<()> {
+    let pointers = |texts: &[&CStr]| -> Vec<*const libc::c_char> {
+        texts.iter().map(|t| t.as_ptr()).chain([std::ptr::null()]).collect()
+    };
+    let (argv, env) = (pointers(argv), pointers(env));
+    let name = argv.first().filter(|name| !name.is_null()).ok_or(Errno::EINVAL)?;
+    // SAFETY: both are arrays of texts with an end, which live until this process is another program; there is one thread.
+    unsafe {
+        libc::environ = env.as_ptr().cast_mut().cast();
+        libc::execvp(*name, argv.as_ptr());
+    }
+    Err(io::Error::last_os_error())
+}
+
+/// The numbers, and the descriptors that come with them.
+fn receive(socket: BorrowedFd<'_>, bytes: &mut [u8]) -> io::Result<Vec<OwnedFd>> {
+    let wanted = bytes.len();
+    let mut room = nix::cmsg_space!([RawFd; 4]);
+    let mut parts = [IoSliceMut::new(bytes)];
+    let message = recvmsg::<()>(socket.as_raw_fd(), &mut parts, Some(&mut room), MsgFlags::MSG_CMSG_CLOEXEC)?;
+    if message.bytes != wanted {
+        return Err(io::ErrorKind::UnexpectedEof.into());
+    }
+    let raw = message.cmsgs()?.flat_map(|c| if let ControlMessageOwned::ScmRights(fds) = c { fds } else { Vec::new() });
+    // SAFETY: the kernel made these descriptors just now; nothing else owns them.
+    Ok(raw.map(|fd| unsafe { OwnedFd::from_raw_fd(fd) }).collect())
+}
+
+/// Open files: many, and a hard limit that programs may still raise to. A container may have less and no right to more.
+fn raise_files() -> io::Result<()> {
+    const FILES: Resource = Resource::RLIMIT_NOFILE;
+    const SOFT: u64 = 1 << 16;
+    if setrlimit(FILES, SOFT, 1 << 19).is_err() {
+        let (_, hard) = getrlimit(FILES)?;
+        setrlimit(FILES, SOFT.min(hard), hard)?;
+    }
+    Ok(())
+}
+
+/// Closes every descriptor from 3 on but this one.
+fn close_all_but(keep: RawFd) -> io::Result<()> {
+    for (first, last) in [(3, keep - 1), (keep + 1, RawFd::MAX)] {
+        // SAFETY: no memory is involved, and this process uses none of them.
+        if first <= last && unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) } != 0 {
+            return Err(io::Error::last_os_error());
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn start(argv: &[&str]) -> Start {
+        // Nothing of anything.
+        let nothing: Start = postcard::from_bytes(&[0; 256]).expect("a start");
+        Start {
+            argv: argv.iter().map(|a| a.as_bytes().to_vec()).collect(),
+            env: vec![(b"A".to_vec(), b"b=c".to_vec()), (b"E".to_vec(), Vec::new())],
+            cwd: b"/x".to_vec(),
+            user: (1000, 1001),
+            umask: 0o27,
+            stdio: [proto::Stdio::Closed, proto::Stdio::Pipe, proto::Stdio::Closed],
+            ..nothing
+        }
+    }
+
+    #[test]
+    fn an_order_is_numbers_and_texts() {
+        let (numbers, text) = order(&start(&["sh", "", "\u{fc}"])).expect("an order");
+        assert_eq!(text, "/x\0sh\0\0\u{fc}\0A=b=c\0E=\0".as_bytes());
+        let numbers: Vec<u32> = numbers.chunks(4).map(|n| u32::from_ne_bytes(n.try_into().expect("four"))).collect();
+        assert_eq!(numbers, [3, 2, text.len() as u32, 1000, 1001, 0o27, 0b101]);
+        assert!(order(&start(&["s\0h"])).is_err(), "it would be two words");
+    }
+
+    #[test]
+    fn numbers_and_descriptors_arrive_together() {
+        let (near, far) = UnixStream::pair().expect("pair");
+        let (read, write) = nix::unistd::pipe().expect("pipe");
+        let with = [write.as_raw_fd()];
+        let with = [ControlMessage::ScmRights(&with)];
+        sendmsg::<()>(near.as_raw_fd(), &[IoSlice::new(&[7; NUMBERS * 4])], &with, MsgFlags::empty(), None)
+            .expect("send");
+        drop(write);
+        let mut bytes = [0; NUMBERS * 4];
+        let fds = receive(far.as_fd(), &mut bytes).expect("receive");
+        assert_eq!((bytes, fds.len()), ([7; NUMBERS * 4], 1));
+        nix::unistd::write(&fds[0], b"x").expect("it is open");
+        drop((fds, near));
+        assert_eq!(nix::unistd::read(&read, &mut [0; 2]).expect("read"), 1);
+        assert!(receive(far.as_fd(), &mut bytes).is_err(), "nobody is there any more");
+    }
+}

@@ -1,0 +1,323 @@
+//! The share's device across a saved machine. QEMU cannot save a machine that has it, so a machine that is going to be saved lets it
+//! go: what its registers hold is written down, and it is taken out of its slot behind the back of the kernel, whose driver keeps all
+//! that it has. In a copy the host puts another of its kind into the slot, and the registers are written back. To find the device
+//! and to start its driver anew instead would be a sixth of all that a warm start translates.
+
+use crate::sys::{at, log};
+use std::fs::File;
+use std::io;
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::ptr::NonNull;
+
+/// The device: what is plugged into the machine's one port.
+const DEVICE: &str = "/sys/bus/pci/devices/0000:01:00.0";
+
+/// Numbers of capabilities in a device's configuration: vendor's own, PCI Express, MSI-X.
+const VENDOR: u8 = 0x09;
+const EXPRESS: u8 = 0x10;
+const MSIX: u8 = 0x11;
+/// Where a device's command register is.
+const COMMAND: usize = 0x04;
+/// What of the configuration is written back besides: cache line, addresses, interrupt line.
+const PLAIN: [(usize, usize); 3] = [(0x0c, 4), (0x10, 24), (0x3c, 1)];
+/// From the PCI Express capability: device control, slot control.
+const DEVICE_CONTROL: usize = 0x08;
+const SLOT_CONTROL: usize = 0x18;
+/// Power and its lamp off.
+const SLOT_OFF: u16 = 0x0700;
+
+/// Registers of a virtio device (virtio 1.2, 4.1.4.3), and bits of its status.
+mod common {
+    pub(super) const SIZE: usize = 0x38;
+    pub(super) const FEATURE_SELECT: usize = 0x08;
+    pub(super) const FEATURE: usize = 0x0c;
+    pub(super) const CONFIG_VECTOR: usize = 0x10;
+    pub(super) const QUEUES: usize = 0x12;
+    pub(super) const STATUS: usize = 0x14;
+    pub(super) const QUEUE_SELECT: usize = 0x16;
+    pub(super) const QUEUE_SIZE: usize = 0x18;
+    pub(super) const QUEUE_VECTOR: usize = 0x1a;
+    pub(super) const QUEUE_ENABLE: usize = 0x1c;
+    pub(super) const QUEUE_PLACES: usize = 0x20;
+    pub(super) const SEEN: u8 = 1;
+    pub(super) const DRIVER: u8 = 2;
+    pub(super) const READY: u8 = 4;
+    pub(super) const FEATURES_OK: u8 = 8;
+}
+
+/// The device, and what its registers held.
+pub(crate) struct Device {
+    config: File,
+    registers: Window,
+    vectors: Window,
+    settings: Vec<(usize, Vec<u8>)>,
+    msix: (usize, Vec<u8>),
+    kept: Kept,
+}
+
+/// What of it lies behind its windows.
+#[derive(Debug, PartialEq, Eq)]
+struct Kept {
+    vectors: Vec<u32>,
+    features: [u32; 2],
+    config_vector: u16,
+    queues: Vec<Queue>,
+    status: u8,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+struct Queue {
+    size: u16,
+    vector: u16,
+    enabled: u16,
+    places: [u32; 6],
+}
+
+/// Takes it out of its slot. `None`: what it was cannot be put back, and the kernel does not know it any more.
+///
+/// # Errors
+/// When it is still there.
+pub(crate) fn take_out() -> io::Result<Option<Device>> {
+    let place = Path::new(DEVICE).canonicalize().map_err(|e| at("cannot find", Path::new(DEVICE), e))?;
+    let config = open(&place.join("config"))?;
+    let device = Device::look(&place).inspect_err(|e| log(&format!("the share's registers: {e}"))).ok();
+    if device.is_none() {
+        forget();
+    }
+    let port = open(&place.parent().unwrap_or(&place).join("config"))?;
+    let express = capabilities(&space(&port)?).find(|(id, _)| *id == EXPRESS).ok_or(io::ErrorKind::Unsupported)?.1;
+    let control = express + SLOT_CONTROL;
+    let mut before = [0; 2];
+    port.read_exact_at(&mut before, control as u64)?;
+    let off = u16::from_le_bytes(before) | SLOT_OFF;
+    port.write_all_at(&off.to_le_bytes(), control as u64)?;
+    let mut id = [0; 2];
+    let still_there = device.is_some() && config.read_exact_at(&mut id, 0).is_ok() && id != [0xff; 2];
+    // With power: what is put in later is there at once.
+    port.write_all_at(&before, control as u64)?;
+    if still_there {
+        return Err(io::Error::other("the share's device does not leave its slot"));
+    }
+    Ok(device)
+}
+
+/// Makes the kernel forget the device, so that it will look for it again.
+pub(crate) fn forget() {
+    let remove = Path::new(DEVICE).join("remove");
+    if let Err(e) = std::fs::write(&remove, "1") {
+        log(&format!("{}: {e}", remove.display()));
+    }
+}
+
+impl Device {
+    fn look(place: &Path) -> io::Result<Device> {
+        let config = open(&place.join("config"))?;
+        let space = space(&config)?;
+        let layout = Layout::of(&space).ok_or(io::ErrorKind::Unsupported)?;
+        let registers = Window::open(place, layout.registers, common::SIZE)?;
+        let vectors = Window::open(place, layout.vectors, layout.vector_words * 4)?;
+        let piece = |at: usize, len: usize| (at, space[at..at + len].to_vec());
+        let mut settings: Vec<_> = PLAIN.iter().map(|(at, len)| piece(*at, *len)).collect();
+        settings.extend(layout.express.map(|at| piece(at + DEVICE_CONTROL, 2)));
+        // Last: from then on the windows show the device.
+        settings.push(piece(COMMAND, 2));
+        let msix = piece(layout.msix_control, 2);
+        let kept = Kept::read(&registers, &vectors, layout.vector_words);
+        match kept.status & common::READY {
+            0 => Err(io::Error::other("it has no driver")),
+            _ => Ok(Device { config, registers, vectors, settings, msix, kept }),
+        }
+    }
+
+    /// Writes everything back into the device that is in the slot now.
+    ///
+    /// # Errors
+    /// When it does not become what the other was.
+    pub(crate) fn put_back(&self) -> io::Result<()> {
+        for (at, bytes) in &self.settings {
+            self.config.write_all_at(bytes, *at as u64)?;
+        }
+        for (n, word) in self.kept.vectors.iter().enumerate() {
+            self.vectors.put(n * 4, *word);
+        }
+        self.config.write_all_at(&self.msix.1, self.msix.0 as u64)?;
+        self.kept.write(&self.registers);
+        match Kept::read(&self.registers, &self.vectors, self.kept.vectors.len()) == self.kept {
+            true => Ok(()),
+            false => Err(io::Error::other("the share's device is not what it was")),
+        }
+    }
+}
+
+impl Kept {
+    fn read(from: &Window, vectors: &Window, words: usize) -> Kept {
+        let feature = |nth: u32| {
+            from.put(common::FEATURE_SELECT, nth);
+            from.get(common::FEATURE)
+        };
+        let queue = |nth: u16| {
+            from.put(common::QUEUE_SELECT, nth);
+            Queue {
+                size: from.get(common::QUEUE_SIZE),
+                vector: from.get(common::QUEUE_VECTOR),
+                enabled: from.get(common::QUEUE_ENABLE),
+                places: std::array::from_fn(|n| from.get(common::QUEUE_PLACES + n * 4)),
+            }
+        };
+        let queues: u16 = from.get(common::QUEUES);
+        Kept {
+            vectors: (0..words).map(|n| vectors.get(n * 4)).collect(),
+            features: [0, 1].map(feature),
+            config_vector: from.get(common::CONFIG_VECTOR),
+            // A device that is not there has all bits set.
+            queues: (0..queues.min(64)).map(queue).collect(),
+            status: from.get(common::STATUS),
+        }
+    }
+
+    /// As a driver would, in the order that the specification wants.
+    fn write(&self, to: &Window) {
+        to.put(common::STATUS, 0_u8);
+        to.put(common::STATUS, common::SEEN | common::DRIVER);
+        for (nth, feature) in (0_u32..).zip(self.features) {
+            to.put(common::FEATURE_SELECT, nth);
+            to.put(common::FEATURE, feature);
+        }
+        to.put(common::STATUS, common::SEEN | common::DRIVER | common::FEATURES_OK);
+        to.put(common::CONFIG_VECTOR, self.config_vector);
+        for (nth, queue) in (0_u16..).zip(&self.queues) {
+            to.put(common::QUEUE_SELECT, nth);
+            to.put(common::QUEUE_SIZE, queue.size);
+            to.put(common::QUEUE_VECTOR, queue.vector);
+            for (n, place) in queue.places.iter().enumerate() {
+                to.put(common::QUEUE_PLACES + n * 4, *place);
+            }
+            to.put(common::QUEUE_ENABLE, queue.enabled);
+        }
+        to.put(common::STATUS, self.status);
+    }
+}
+
+/// Where in a device's configuration and behind its windows things are.
+#[derive(Debug, PartialEq, Eq)]
+struct Layout {
+    /// Number and place of a window.
+    registers: (u8, usize),
+    vectors: (u8, usize),
+    vector_words: usize,
+    msix_control: usize,
+    express: Option<usize>,
+}
+
+impl Layout {
+    fn of(space: &[u8; 256]) -> Option<Layout> {
+        let find = |wanted: u8| capabilities(space).find(|(id, _)| *id == wanted).map(|(_, at)| at);
+        let word = |at: usize| Some(u32::from_le_bytes(space.get(at..at + 4)?.try_into().ok()?) as usize);
+        let is_common = |(id, at): &(u8, usize)| *id == VENDOR && space.get(at + 3) == Some(&1);
+        let common = capabilities(space).find(is_common)?.1;
+        let msix = find(MSIX)?;
+        let table = word(msix + 4)?;
+        Some(Layout {
+            registers: (*space.get(common + 4)?, word(common + 8)?),
+            vectors: ((table & 7) as u8, table & !7),
+            vector_words: ((word(msix)? >> 16 & 0x7ff) + 1) * 4,
+            msix_control: msix + 2,
+            express: find(EXPRESS),
+        })
+    }
+}
+
+/// Capabilities of a device: their numbers, and where they are.
+fn capabilities(space: &[u8; 256]) -> impl Iterator<Item = (u8, usize)> {
+    let mut next = space[0x34];
+    // More than 48 do not fit, so it would be a ring.
+    (0..48).map_while(move |_| {
+        let at = usize::from(next & !3);
+        next = *space.get(at + 1)?;
+        (at != 0).then(|| (space[at], at))
+    })
+}
+
+fn open(config: &Path) -> io::Result<File> {
+    File::options().read(true).write(true).open(config).map_err(|e| at("cannot open", config, e))
+}
+
+fn space(config: &File) -> io::Result<[u8; 256]> {
+    let mut space = [0; 256];
+    config.read_exact_at(&mut space, 0).map(|()| space)
+}
+
+/// Registers in memory, mapped for as long as this process lives.
+struct Window(NonNull<u8>);
+
+// SAFETY: the mapping is this value's alone, and belongs to no thread.
+unsafe impl Send for Window {}
+
+impl Window {
+    /// A part, within one page, of a device's window. The kernel's own driver has it as well, so it must be told that this is wanted
+    /// (`iomem=relaxed`).
+    fn open(device: &Path, (number, place): (u8, usize), len: usize) -> io::Result<Window> {
+        const PAGE: usize = 4096;
+        if place % PAGE + len > PAGE {
+            return Err(io::ErrorKind::Unsupported.into());
+        }
+        let path = device.join(format!("resource{number}"));
+        let file = open(&path)?;
+        let (read_write, offset) = (libc::PROT_READ | libc::PROT_WRITE, (place - place % PAGE) as libc::off_t);
+        // SAFETY: a new mapping where the kernel likes it.
+        let start =
+            unsafe { libc::mmap(std::ptr::null_mut(), PAGE, read_write, libc::MAP_SHARED, file.as_raw_fd(), offset) };
+        if start == libc::MAP_FAILED {
+            return Err(at("cannot map", &path, io::Error::last_os_error()));
+        }
+        let start = NonNull::new(start.cast::<u8>()).ok_or(io::ErrorKind::OutOfMemory)?;
+        // SAFETY: it lies in the page that was just mapped.
+        Ok(Window(unsafe { start.add(place % PAGE) }))
+    }
+
+    /// A register. Callers stay below the length that they opened, at places that suit the register's size.
+    fn get<T: Copy>(&self, place: usize) -> T {
+        // SAFETY: mapped, see above; registers are read and written in one piece and belong to nobody else.
+        unsafe { self.0.as_ptr().add(place).cast::<T>().read_volatile() }
+    }
+
+    fn put<T: Copy>(&self, place: usize, value: T) {
+        // SAFETY: as above.
+        unsafe { self.0.as_ptr().add(place).cast::<T>().write_volatile(value) };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_devices_configuration_says_where_its_registers_are() {
+        let mut space = [0; 256];
+        space[0x34] = 0x84;
+        // The window's own way, the common registers at 0x1000 of window 4, MSI-X with three vectors at 0x800 of window 1, Express.
+        for (at, bytes) in [
+            (0x84, &[VENDOR, 0x98, 20, 5][..]),
+            (0x98, &[VENDOR, 0xb0, 16, 1, 4, 0, 0, 0, 0, 0x10, 0, 0]),
+            (0xb0, &[MSIX, 0x40, 2, 0x80, 0x01, 0x08, 0, 0]),
+            (0x40, &[EXPRESS, 0, 2, 0]),
+        ] {
+            space[at..at + bytes.len()].copy_from_slice(bytes);
+        }
+        let layout = Layout {
+            registers: (4, 0x1000),
+            vectors: (1, 0x800),
+            vector_words: 12,
+            msix_control: 0xb2,
+            express: Some(0x40),
+        };
+        assert_eq!(Layout::of(&space), Some(layout));
+        space[0x41] = 0x84;
+        assert_eq!(capabilities(&space).count(), 48, "a ring ends");
+        space[0x9b] = 2;
+        assert_eq!(Layout::of(&space), None, "no common registers");
+        assert_eq!(Layout::of(&[0xff; 256]), None, "nothing is there");
+    }
+}
