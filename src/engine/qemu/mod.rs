@@ -79,9 +79,18 @@ const SHARE_ADDRESS: &str = "0.0";
 /// it checks is there, but on a busy host an emulated timer may be late for the check, which then ends in a panic.
 /// `pcie_ports=compat`: the one port has no services, see [`devices`]. `iomem=relaxed`:
 /// the supervisor reads and writes registers of the share's device (`image/init/src/slot.rs`). `lsm`: what programs use; the
-/// distribution's other modules have no policy here, and would only be asked about every file.
+/// distribution's other modules have no policy here, and would only be asked about every file. `swiotlb=noforce`: no device here
+/// needs a copy of its data in low memory, and 64 MiB for it would be cleared at every start. `psi=0`: nobody asks how long
+/// processes wait. The two steps that are left out make the names in a tracer's lists prettier.
 const CMDLINE: &str = "console=ttyS0 quiet panic=-1 reboot=t cryptomgr.notests random.trust_cpu=on no_timer_check \
-                       pcie_ports=compat iomem=relaxed lsm=landlock,yama";
+                       pcie_ports=compat iomem=relaxed lsm=landlock,yama swiotlb=noforce psi=0 \
+                       initcall_blacklist=ftrace_check_for_weak_functions,trace_eval_init";
+
+/// Added under emulation, where it is dear to change the kernel's code for a machine with one processor, and gains nothing.
+const EMULATED_LINE: &str = " noreplace-smp";
+/// Added under emulation with one processor: the other timer does as well, and to find out how fast this one goes takes a tenth of
+/// a second of waiting.
+const ONE_LINE: &str = " nolapic_timer";
 
 /// The emulated processor. With `erms` the guest's kernel and libraries copy and clear memory byte by byte ("rep movsb"), which
 /// the translator takes literally; without, they take eight or more bytes at a time, and are three to six times faster.
@@ -94,7 +103,7 @@ const TEMPLATE: &str = " vmclaude.template";
 pub fn program(machine: &Machine, limits: &Limits, life: Life, volume: Option<&Path>) -> Program {
     let mut qemu = Program::new(&machine.qemu);
     let mut args = base(machine, limits);
-    args.extend(kernel(machine, life, &mut qemu));
+    args.extend(kernel(machine, limits, life, &mut qemu));
     args.extend(devices(machine, limits.memory, &mut qemu));
     let mut arg = |words: &[&str]| args.extend(words.iter().map(|w| (*w).to_owned()));
     if life != Life::Trial {
@@ -151,8 +160,12 @@ fn base(machine: &Machine, limits: &Limits) -> Vec<String> {
     args
 }
 
-fn kernel(machine: &Machine, life: Life, qemu: &mut Program) -> Vec<String> {
-    let line = if life == Life::Template { format!("{CMDLINE}{TEMPLATE}") } else { CMDLINE.to_owned() };
+fn kernel(machine: &Machine, limits: &Limits, life: Life, qemu: &mut Program) -> Vec<String> {
+    // Words that other processors' kernels do not know.
+    let emulated = machine.accel == Accel::Tcg && cfg!(target_arch = "x86_64");
+    let one = emulated && limits.cpus_for(true, machine.cores) == 1;
+    let words = [(emulated, EMULATED_LINE), (one, ONE_LINE), (life == Life::Template, TEMPLATE)];
+    let line = words.iter().filter(|(wanted, _)| *wanted).fold(CMDLINE.to_owned(), |line, (_, word)| line + word);
     let kernel = qemu.inherit(Source::File(machine.files.kernel.clone()));
     let initrd = qemu.inherit(Source::File(machine.files.initrd.clone()));
     ["-kernel", &kernel, "-initrd", &initrd, "-append", &line].map(str::to_owned).to_vec()
