@@ -43,13 +43,28 @@ pub fn check_private(path: &Path, meta: &std::fs::Metadata) -> Result<()> {
 /// Any step's, naming the path; the old file is then untouched.
 pub fn write_atomic(path: &Path, bytes: &[u8], mode: u32) -> Result<()> {
     let what = || format!("cannot write {}", path.display());
-    let dir = path.parent().unwrap_or(Path::new("/"));
-    let mut aside = tempfile::Builder::new().prefix(".vmclaude-").tempfile_in(dir).what(what)?;
-    aside.write_all(bytes).what(what)?;
-    aside.as_file().set_permissions(std::fs::Permissions::from_mode(mode)).what(what)?;
+    let aside = aside(path, bytes, mode).what(what)?;
     aside.as_file().sync_all().what(what)?;
     aside.persist(path).map_err(|e| e.error).what(what)?;
-    sync_dir(dir).what(what)
+    sync_dir(path.parent().unwrap_or(Path::new("/"))).what(what)
+}
+
+/// The same, but for what is of no use any more when this machine starts again: nobody waits for a disk.
+///
+/// # Errors
+/// As there.
+pub fn write_passing(path: &Path, bytes: &[u8], mode: u32) -> Result<()> {
+    let what = || format!("cannot write {}", path.display());
+    aside(path, bytes, mode).what(what)?.persist(path).map(drop).map_err(|e| e.error).what(what)
+}
+
+/// A file beside `path`.
+fn aside(path: &Path, bytes: &[u8], mode: u32) -> std::io::Result<tempfile::NamedTempFile> {
+    let dir = path.parent().unwrap_or(Path::new("/"));
+    let mut aside = tempfile::Builder::new().prefix(".vmclaude-").tempfile_in(dir)?;
+    aside.write_all(bytes)?;
+    aside.as_file().set_permissions(std::fs::Permissions::from_mode(mode))?;
+    Ok(aside)
 }
 
 /// Reads a file, and nothing but a file: a pipe in its place would keep us for ever.

@@ -1,7 +1,7 @@
 //! What Linux can do and other systems cannot, in one place. Elsewhere nothing depends on it: QEMU and its share server are
 //! Linux's alone.
 
-pub use here::{die_with_parent, punch_hole};
+pub use here::{die_with_parent, populate, punch_hole};
 
 #[cfg(target_os = "linux")]
 mod here {
@@ -26,6 +26,24 @@ mod here {
         let punch = FallocateFlags::FALLOC_FL_PUNCH_HOLE | FallocateFlags::FALLOC_FL_KEEP_SIZE;
         Ok(fallocate(file, punch, from, len)?)
     }
+
+    /// Finds pages for this memory now, so that nobody is stopped when there are none. `false`: this kernel cannot do it.
+    ///
+    /// # Errors
+    /// The kernel's, which has no pages left.
+    pub fn populate(memory: &mut [u8]) -> std::io::Result<bool> {
+        const PAGE: usize = 4096;
+        let before = memory.as_ptr().addr() % PAGE;
+        let start = memory.as_mut_ptr().wrapping_sub(before);
+        // SAFETY: nothing in memory becomes another; what is not mapped is an error.
+        let rc = unsafe { nix::libc::madvise(start.cast(), before + memory.len(), nix::libc::MADV_POPULATE_WRITE) };
+        let error = std::io::Error::last_os_error();
+        match error.raw_os_error() {
+            _ if rc == 0 => Ok(true),
+            Some(nix::libc::EINVAL) => Ok(false),
+            _ => Err(error),
+        }
+    }
 }
 
 #[cfg(not(target_os = "linux"))]
@@ -39,6 +57,14 @@ mod here {
     /// None.
     pub fn die_with_parent(_: Signal) -> std::io::Result<()> {
         Ok(())
+    }
+
+    /// Nothing.
+    ///
+    /// # Errors
+    /// None.
+    pub fn populate(_: &mut [u8]) -> std::io::Result<bool> {
+        Ok(false)
     }
 
     /// Nothing: the file keeps its room.

@@ -98,7 +98,8 @@ impl Record {
         let facts = Facts { id, ..facts.clone() };
         let made = files::lock_within(&dir.join(LOCK), files::LOCK_LIMIT).and_then(|lock| {
             let text = serde_json::to_vec(&facts).what(|| "cannot write the session's record")?;
-            files::write_atomic(&dir.join(RECORD), &text, 0o600).map(|()| lock)
+            // It tells of processes, which are gone when the machine is.
+            files::write_passing(&dir.join(RECORD), &text, 0o600).map(|()| lock)
         });
         match made {
             Ok(lock) => Ok(Record { dir, facts, _lock: lock }),

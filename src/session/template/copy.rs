@@ -2,6 +2,7 @@
 //! share is plugged in.
 
 use super::file::Template;
+use super::mapped::Mapped;
 use crate::engine::launch::Warm;
 use crate::engine::qemu::warm;
 use crate::error::{Context, Failure, Result};
@@ -61,14 +62,14 @@ pub(in crate::session) fn start(warm: &Warm, template: Template, dir: &Path, vol
 }
 
 /// What the laying out of memory and disk comes to, and whence the devices' state comes.
-type Layers = (JoinHandle<std::io::Result<()>>, Arc<Template>);
+type Layers = (JoinHandle<std::io::Result<Mapped>>, Arc<Template>);
 
 /// QEMU looks at neither memory nor disk before it restores, so this goes on while it starts.
 fn lay_out(template: Arc<Template>, memory: File, disk: File) -> Layers {
     let from = template.clone();
     let thread = std::thread::spawn(move || {
-        from.lay_out(from.memory(), &memory)?;
-        from.lay_out(from.scratch(), &disk)
+        from.copy(from.scratch(), &disk)?;
+        from.lay_out(from.memory(), &memory)
     });
     (thread, template)
 }
@@ -82,7 +83,7 @@ fn bring_to_life(control: UnixStream, layers: Layers, volume: bool) -> Result<()
     profile::mark("QEMU is up");
     let (thread, template) = layers;
     let devices = template.state().what(what)?;
-    thread.join().map_err(|_| Failure::new(what()))?.what(what)?;
+    let mapped = thread.join().map_err(|_| Failure::new(what()))?.what(what)?;
     profile::mark("memory is there");
     let (read, mut write) = std::io::pipe().what(what)?;
     control.hand_over(&warm::take_pipe(), read.as_fd())?;
@@ -90,6 +91,8 @@ fn bring_to_life(control: UnixStream, layers: Layers, volume: bool) -> Result<()
     control.execute(&warm::restore())?;
     write.write_all(&devices).what(|| "QEMU did not take the state of its devices")?;
     drop(write);
+    // Aside: it takes as long as QEMU takes to restore.
+    std::thread::spawn(move || drop(mapped));
     control.event(warm::RESUMED, |_| true)?;
     profile::mark("it runs");
     for command in warm::plug(volume) {

@@ -1,25 +1,28 @@
 //! A template's file: what the memory, the scratch disk and the state of devices held, without what was zero.
 //!
-//! The bytes of all pieces one after the other, then an index of where they belong, then the index's length, its sum and
+//! The bytes of all pieces one after the other, without what follows from them ([`rows`]), then an index of where they belong, then the index's length, its sum and
 //! eight letters. Sums find damage, not malice: the file is ours alone. A reader trusts nothing that does not add up.
 
+use super::mapped::Mapped;
+use super::rows::{self, Row};
 use crate::error::{Context, Failure, Result};
 use crate::files;
+use crate::os;
 use nix::unistd::Whence;
 use serde::{Deserialize, Serialize};
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
-use std::sync::mpsc::sync_channel;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
-const MAGIC: &[u8; 8] = b"vmctmpl1";
+const MAGIC: &[u8; 8] = b"vmctmpl2";
 const TRAILER: u64 = 20;
 /// The longest piece: what one read and one write move.
 const PIECE: usize = 256 << 10;
 const PAGE: usize = 4096;
-/// Pieces that are read ahead of the writer. More would not stay in the processor's cache.
-const BUFFERS: usize = 3;
+/// Threads that lay out at most: more would wait for memory.
+const WORKERS: usize = 4;
 /// Zeroes up to this length are kept, because a piece more costs more.
 const GAP: usize = 4 * PAGE;
 /// The largest index and the largest state of devices that make sense.
@@ -40,13 +43,18 @@ pub(super) struct Part {
     pieces: Vec<Piece>,
 }
 
-#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 struct Piece {
     /// Where it belongs.
     to: u64,
     /// Where it is in the file.
     from: u64,
     len: usize,
+    /// What of it is not in the file, because it follows from what is.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    rows: Vec<Row>,
+    /// How much of it is in the file, and the sum of that.
+    kept: usize,
     sum: u32,
 }
 
@@ -86,31 +94,58 @@ impl Template {
         Ok(state)
     }
 
-    /// Lays `part` out in a file that has its size and nothing in it. One thread reads and one writes: of several that write, the
-    /// kernel would let one, and the others would burn the processor that QEMU starts on.
-    pub(super) fn lay_out(&self, part: &Part, to: &File) -> io::Result<()> {
-        let (full, filled) = sync_channel::<(&Piece, Vec<u8>)>(BUFFERS);
-        let (empty, emptied) = sync_channel(BUFFERS);
-        (0..BUFFERS).for_each(|_| drop(empty.send(vec![0; PIECE])));
-        std::thread::scope(|scope| {
-            let reader = scope.spawn(move || -> io::Result<()> {
-                for (piece, mut buffer) in part.pieces.iter().zip(emptied) {
-                    self.read(piece, &mut buffer[..piece.len])?;
-                    if full.send((piece, buffer)).is_err() {
-                        break; // The writer has failed, and says so.
-                    }
-                }
-                Ok(())
-            });
-            for (piece, buffer) in filled {
-                to.write_all_at(&buffer[..piece.len], piece.to)?;
-                let _ = empty.send(buffer);
+    /// Lays `part` out in a file that has its size and nothing in it. What comes back maps it, and takes its time to be dropped.
+    ///
+    /// On a machine with two processors both have enough to do: QEMU starts meanwhile.
+    pub(super) fn lay_out(&self, part: &Part, to: &File) -> io::Result<Mapped> {
+        let mapped = Mapped::new(to)?;
+        let next = AtomicUsize::new(0);
+        let work = || -> io::Result<()> {
+            while let Some(piece) = part.pieces.get(next.fetch_add(1, Ordering::Relaxed)) {
+                // SAFETY: pieces do not overlap, and each is taken once.
+                let there = unsafe { mapped.part(piece.to, piece.len) };
+                self.put(piece, there.ok_or_else(|| broken("a piece lies beyond the end"))?, to)?;
             }
-            reader.join().unwrap_or_else(|_| Err(broken("it cannot be read")))
-        })
+            Ok(())
+        };
+        std::thread::scope(|scope| {
+            let others = std::thread::available_parallelism().map_or(1, usize::from).min(WORKERS) - 1;
+            let others: Vec<_> = (0..others).map(|_| scope.spawn(work)).collect();
+            let done =
+                others.into_iter().map(|other| other.join().unwrap_or_else(|_| Err(broken("it cannot be read"))));
+            done.fold(work(), |all, one| all.and(one))
+        })?;
+        Ok(mapped)
+    }
+
+    fn put(&self, piece: &Piece, there: &mut [u8], to: &File) -> io::Result<()> {
+        match os::populate(there)? {
+            true => self.read(piece, there),
+            false => self.write(piece, to),
+        }
+    }
+
+    /// The same for a file on a disk, of which there is little.
+    pub(super) fn copy(&self, part: &Part, to: &File) -> io::Result<()> {
+        part.pieces.iter().try_for_each(|piece| self.write(piece, to))
+    }
+
+    fn write(&self, piece: &Piece, to: &File) -> io::Result<()> {
+        let mut bytes = vec![0; piece.len];
+        self.read(piece, &mut bytes)?;
+        to.write_all_at(&bytes, piece.to)
     }
 
     fn read(&self, piece: &Piece, bytes: &mut [u8]) -> io::Result<()> {
+        if piece.rows.is_empty() && piece.kept == bytes.len() {
+            return self.read_kept(piece, bytes);
+        }
+        let mut kept = vec![0; piece.kept];
+        self.read_kept(piece, &mut kept)?;
+        rows::unpack(&piece.rows, &kept, bytes)
+    }
+
+    fn read_kept(&self, piece: &Piece, bytes: &mut [u8]) -> io::Result<()> {
         self.file.read_exact_at(bytes, piece.from)?;
         match crc32fast::hash(bytes) == piece.sum {
             true => Ok(()),
@@ -136,9 +171,14 @@ fn read_index(file: &File, size: u64) -> io::Result<Index> {
     }
     let index: Index = serde_json::from_slice(&text).map_err(broken)?;
     let parts = [&index.memory, &index.scratch, &index.state];
-    match parts.iter().flat_map(|part| &part.pieces).all(|piece| piece.len <= PIECE) {
+    if !parts.iter().flat_map(|part| &part.pieces).all(|piece| piece.len.max(piece.kept) <= PIECE) {
+        return Err(broken("a piece is too long"));
+    }
+    // Of the state, all pieces come one after the other anyway.
+    let apart = |two: &[Piece]| two[0].to.checked_add(two[0].len as u64).is_some_and(|end| end <= two[1].to);
+    match parts[..2].iter().all(|part| part.pieces.windows(2).all(apart)) {
         true => Ok(index),
-        false => Err(broken("a piece is too long")),
+        false => Err(broken("pieces overlap")),
     }
 }
 
@@ -187,9 +227,10 @@ fn pack(from: &File, to: &File, at: &mut u64) -> io::Result<Part> {
 }
 
 fn put(file: &File, bytes: &[u8], to: u64, at: &mut u64) -> io::Result<Piece> {
-    file.write_all_at(bytes, *at)?;
-    let piece = Piece { to, from: *at, len: bytes.len(), sum: crc32fast::hash(bytes) };
-    *at += bytes.len() as u64;
+    let (rows, kept) = rows::pack(bytes);
+    file.write_all_at(&kept, *at)?;
+    let piece = Piece { to, from: *at, len: bytes.len(), rows, kept: kept.len(), sum: crc32fast::hash(&kept) };
+    *at += kept.len() as u64;
     Ok(piece)
 }
 
@@ -214,63 +255,5 @@ fn broken(why: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> io::Error
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn sparse(pieces: &[(u64, &[u8])]) -> File {
-        let file = tempfile::tempfile().expect("file");
-        file.set_len(8 << 20).expect("len");
-        pieces.iter().for_each(|(at, bytes)| file.write_all_at(bytes, *at).expect("write"));
-        file
-    }
-
-    fn template(dir: &Path) -> std::path::PathBuf {
-        let path = dir.join("t");
-        let noise: Vec<u8> = (0..600_000u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
-        let memory = sparse(&[(0, b"first"), (1 << 20, &noise), (5 << 20, &[0; 4096])]);
-        let file = File::create_new(&path).expect("create");
-        write(&file, &memory, &sparse(&[(4 << 20, b"disk")]), b"state").expect("write");
-        path
-    }
-
-    #[test]
-    fn what_was_written_is_laid_out_again() {
-        let dir = tempfile::tempdir().expect("dir");
-        let template = Template::open(&template(dir.path())).expect("open");
-        let to = tempfile::tempfile().expect("file");
-        to.set_len(template.memory().size).expect("len");
-        template.lay_out(template.memory(), &to).expect("lay out");
-        let mut bytes = [0; 5];
-        to.read_exact_at(&mut bytes, 0).expect("read");
-        assert_eq!(&bytes, b"first");
-        let mut noise = vec![0; 600_000];
-        to.read_exact_at(&mut noise, 1 << 20).expect("read");
-        assert!(noise.iter().enumerate().all(|(n, b)| *b == ((n as u32).wrapping_mul(2_654_435_761) >> 13) as u8));
-        assert!(to.metadata().expect("meta").blocks() * 512 < 1 << 20, "zeroes are holes");
-        assert_eq!(template.state().expect("state"), b"state");
-        assert_eq!((template.memory().size, template.scratch().size), (8 << 20, 8 << 20));
-    }
-
-    #[test]
-    fn damage_anywhere_is_found() {
-        let dir = tempfile::tempdir().expect("dir");
-        let good = std::fs::read(template(dir.path())).expect("read");
-        let path = dir.path().join("bad");
-        let works = |bytes: &[u8]| {
-            std::fs::write(&path, bytes).expect("write");
-            let Ok(template) = Template::open(&path) else { return false };
-            let to = tempfile::tempfile().expect("file");
-            let laid = |part: &Part| template.lay_out(part, &to).is_ok();
-            laid(template.memory()) && laid(template.scratch()) && template.state().is_ok()
-        };
-        assert!(works(&good));
-        for at in (0..good.len()).step_by(good.len() / 97).chain(good.len() - 40..good.len()) {
-            let mut bad = good.clone();
-            bad[at] ^= 0x10;
-            assert!(!works(&bad), "a flipped bit at {at} of {}", good.len());
-        }
-        for len in [0, 1, 19, 20, 4096, good.len() / 2, good.len() - 1] {
-            assert!(!works(&good[..len]), "cut to {len}");
-        }
-    }
-}
+#[path = "file_tests.rs"]
+mod tests;

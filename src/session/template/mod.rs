@@ -7,6 +7,8 @@
 mod copy;
 mod file;
 mod make;
+mod mapped;
+mod rows;
 
 pub use make::{make, make_aside};
 
@@ -26,7 +28,7 @@ pub const VERB: &str = "__template";
 
 /// After so many failures with the same machine nobody tries again.
 const PATIENCE: u64 = 3;
-/// So many templates are kept; they are some 100 MiB each.
+/// So many templates are kept; they are some 60 MiB each.
 const KEPT: usize = 4;
 
 /// Where the template of this machine is, or would be.
