@@ -78,6 +78,7 @@ fn fingerprint(request: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
     use tokio::net::UnixListener;
 
     #[test]
@@ -123,5 +124,64 @@ mod tests {
             assert_eq!(noted.recv().await, None);
             assert_eq!(fingerprint(b"\xff\xff\xff\xffx"), "no key");
         });
+    }
+
+    /// An agent that answers everything, and counts what it is asked by the request's number.
+    async fn served(said: Vec<u8>, piece: usize) -> ([usize; 256], Vec<u8>) {
+        let dir = tempfile::tempdir().expect("tempdir");
+        let socket = dir.path().join("agent");
+        let listener = UnixListener::bind(&socket).expect("bind");
+        let seen = tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.expect("accept");
+            let mut kinds = [0; 256];
+            while let Ok(Some(request)) = message(&mut stream).await {
+                kinds[usize::from(request[4])] += 1;
+                stream.write_all(&[0, 0, 0, 1, 12]).await.expect("answer");
+            }
+            kinds
+        });
+        let (uses, _noted) = tokio::sync::mpsc::unbounded_channel();
+        let (guest, far) = tokio::io::duplex(piece);
+        let serve = tokio::spawn(async move { Agent { socket, uses }.serve(far).await });
+        let (mut from, mut to) = tokio::io::split(guest);
+        let write = async move {
+            // Whoever says nonsense is not listened to.
+            let _ = to.write_all(&said).await;
+            let _ = to.shutdown().await;
+        };
+        let mut answers = Vec::new();
+        let (_, read) = tokio::join!(write, from.read_to_end(&mut answers));
+        read.expect("an end");
+        let _ = serve.await.expect("no panic");
+        (seen.await.expect("agent"), answers)
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(200))]
+
+        /// Whatever a guest says, in whatever pieces: only the two requests reach the agent, each request has one answer, and
+        /// what is no message ends the conversation.
+        #[test]
+        fn nothing_else_reaches_the_agent(
+            requests in proptest::collection::vec((prop_oneof![Just(11u8), Just(13), any::<u8>()], 0..300usize), 0..8),
+            tail in proptest::collection::vec(any::<u8>(), 0..40), piece in 1..400usize
+        ) {
+            let mut said = Vec::new();
+            for (kind, more) in &requests {
+                said.extend(u32::try_from(more + 1).expect("little").to_be_bytes());
+                said.push(*kind);
+                said.extend(std::iter::repeat_n(0xff, *more));
+            }
+            // A length that no message has, and anything.
+            said.extend([[0; 4], u32::MAX.to_be_bytes()][piece % 2]);
+            said.extend(&tail);
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("runtime");
+            let (kinds, answers) = runtime.block_on(served(said, piece));
+            for (kind, count) in (0u8..).zip(kinds) {
+                let asked = requests.iter().filter(|(other, _)| *other == kind).count();
+                prop_assert_eq!(count, if matches!(kind, 11 | 13) { asked } else { 0 });
+            }
+            prop_assert_eq!(answers.len(), 5 * requests.len());
+        }
     }
 }
