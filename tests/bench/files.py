@@ -86,4 +86,5 @@ def main():
         shutil.rmtree(project)
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,58 @@
+"""What stale.sh measures, in the world that it prepared: the same file work through two share servers, in turns."""
+
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+
+from files import tree
+from world import ENV, ROUNDS, VM, WORLD
+
+FILES = int(os.environ["BENCH_FILES"])
+PROGRAMS = {"as it is": VM, "believing": f"{WORLD}/believing/vmclaude-container"}
+# Each twice, because what is believed is known only after the first time. And every file's bytes, which neither keeps.
+WORK = {
+    "find": "find src -type f",
+    "find, with sizes": "find src -type f -size +1000k",
+    "git status": "git status --short",
+    "rg, every file": "rg --threads 1 --count needle src",
+    "cat, every file": "cat src/*/*/*",
+}
+GUEST = """
+timed() {
+  local from=$EPOCHREALTIME
+  bash -c "$2" >/dev/null 2>&1
+  local to=$EPOCHREALTIME
+  printf '%s\\t%s\\n' "$1" "$(((${to/./} - ${from/./}) / 1000))"
+}
+""" + "".join(f"timed '{name}, {time}' '{work}'\n" for name, work in WORK.items() for time in ("first", "again"))
+
+
+def measured(program, project):
+    env = {**ENV, "VMCLAUDE_WARM_START": "0"}
+    done = subprocess.run([program, "bash", "-c", GUEST], cwd=project, env=env, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL)
+    if done.returncode:
+        sys.exit(f"{program} ended with {done.returncode}")
+    return {name: int(ms) for name, ms in (line.split("\t") for line in done.stdout.decode().splitlines())}
+
+
+def main():
+    project = f"{WORLD}/p"
+    shutil.rmtree(project)
+    tree(project, FILES)
+    times = {name: [] for name in PROGRAMS}
+    for _ in range(ROUNDS):
+        for name, program in PROGRAMS.items():
+            times[name].append(measured(program, project))
+    print(f"{FILES} files, {ROUNDS} rounds in turns, milliseconds, median (least)\n")
+    print("| what | " + " | ".join(PROGRAMS) + " | ratio of the medians |\n|" + " --- |" * (len(PROGRAMS) + 2))
+    for what in times["as it is"][0]:
+        took = {name: [t[what] for t in times[name]] for name in PROGRAMS}
+        cells = [f"{statistics.median(ms):.0f} ({min(ms)})" for ms in took.values()]
+        ratio = statistics.median(took["as it is"]) / max(1, statistics.median(took["believing"]))
+        print(f"| {what} | " + " | ".join(cells) + f" | {ratio:.2f}x |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
