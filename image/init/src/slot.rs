@@ -3,21 +3,20 @@
 //! that it has. In a copy the host puts another of its kind into the slot, and the registers are written back. To find the device
 //! and to start its driver anew instead would be a sixth of all that a warm start translates.
 
+mod layout;
+mod window;
+
 use crate::sys::{at, log};
+use layout::{EXPRESS, Layout, capabilities};
 use std::fs::File;
 use std::io;
-use std::os::fd::AsRawFd;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
-use std::ptr::NonNull;
+use window::Window;
 
 /// The device: what is plugged into the machine's one port.
 const DEVICE: &str = "/sys/bus/pci/devices/0000:01:00.0";
 
-/// Numbers of capabilities in a device's configuration: vendor's own, PCI Express, MSI-X.
-const VENDOR: u8 = 0x09;
-const EXPRESS: u8 = 0x10;
-const MSIX: u8 = 0x11;
 /// Where a device's command register is.
 const COMMAND: usize = 0x04;
 /// What of the configuration is written back besides: cache line, addresses, interrupt line.
@@ -200,46 +199,6 @@ impl Kept {
     }
 }
 
-/// Where in a device's configuration and behind its windows things are.
-#[derive(Debug, PartialEq, Eq)]
-struct Layout {
-    /// Number and place of a window.
-    registers: (u8, usize),
-    vectors: (u8, usize),
-    vector_words: usize,
-    msix_control: usize,
-    express: Option<usize>,
-}
-
-impl Layout {
-    fn of(space: &[u8; 256]) -> Option<Layout> {
-        let find = |wanted: u8| capabilities(space).find(|(id, _)| *id == wanted).map(|(_, at)| at);
-        let word = |at: usize| Some(u32::from_le_bytes(space.get(at..at + 4)?.try_into().ok()?) as usize);
-        let is_common = |(id, at): &(u8, usize)| *id == VENDOR && space.get(at + 3) == Some(&1);
-        let common = capabilities(space).find(is_common)?.1;
-        let msix = find(MSIX)?;
-        let table = word(msix + 4)?;
-        Some(Layout {
-            registers: (*space.get(common + 4)?, word(common + 8)?),
-            vectors: ((table & 7) as u8, table & !7),
-            vector_words: ((word(msix)? >> 16 & 0x7ff) + 1) * 4,
-            msix_control: msix + 2,
-            express: find(EXPRESS),
-        })
-    }
-}
-
-/// Capabilities of a device: their numbers, and where they are.
-fn capabilities(space: &[u8; 256]) -> impl Iterator<Item = (u8, usize)> {
-    let mut next = space[0x34];
-    // More than 48 do not fit, so it would be a ring.
-    (0..48).map_while(move |_| {
-        let at = usize::from(next & !3);
-        next = *space.get(at + 1)?;
-        (at != 0).then(|| (space[at], at))
-    })
-}
-
 fn open(config: &Path) -> io::Result<File> {
     File::options().read(true).write(true).open(config).map_err(|e| at("cannot open", config, e))
 }
@@ -247,77 +206,4 @@ fn open(config: &Path) -> io::Result<File> {
 fn space(config: &File) -> io::Result<[u8; 256]> {
     let mut space = [0; 256];
     config.read_exact_at(&mut space, 0).map(|()| space)
-}
-
-/// Registers in memory, mapped for as long as this process lives.
-struct Window(NonNull<u8>);
-
-// SAFETY: the mapping is this value's alone, and belongs to no thread.
-unsafe impl Send for Window {}
-
-impl Window {
-    /// A part, within one page, of a device's window. The kernel's own driver has it as well, so it must be told that this is wanted
-    /// (`iomem=relaxed`).
-    fn open(device: &Path, (number, place): (u8, usize), len: usize) -> io::Result<Window> {
-        const PAGE: usize = 4096;
-        if place % PAGE + len > PAGE {
-            return Err(io::ErrorKind::Unsupported.into());
-        }
-        let path = device.join(format!("resource{number}"));
-        let file = open(&path)?;
-        let (read_write, offset) = (libc::PROT_READ | libc::PROT_WRITE, (place - place % PAGE) as libc::off_t);
-        // SAFETY: a new mapping where the kernel likes it.
-        let start =
-            unsafe { libc::mmap(std::ptr::null_mut(), PAGE, read_write, libc::MAP_SHARED, file.as_raw_fd(), offset) };
-        if start == libc::MAP_FAILED {
-            return Err(at("cannot map", &path, io::Error::last_os_error()));
-        }
-        let start = NonNull::new(start.cast::<u8>()).ok_or(io::ErrorKind::OutOfMemory)?;
-        // SAFETY: it lies in the page that was just mapped.
-        Ok(Window(unsafe { start.add(place % PAGE) }))
-    }
-
-    /// A register. Callers stay below the length that they opened, at places that suit the register's size.
-    fn get<T: Copy>(&self, place: usize) -> T {
-        // SAFETY: mapped, see above; registers are read and written in one piece and belong to nobody else.
-        unsafe { self.0.as_ptr().add(place).cast::<T>().read_volatile() }
-    }
-
-    fn put<T: Copy>(&self, place: usize, value: T) {
-        // SAFETY: as above.
-        unsafe { self.0.as_ptr().add(place).cast::<T>().write_volatile(value) };
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_devices_configuration_says_where_its_registers_are() {
-        let mut space = [0; 256];
-        space[0x34] = 0x84;
-        // The window's own way, the common registers at 0x1000 of window 4, MSI-X with three vectors at 0x800 of window 1, Express.
-        for (at, bytes) in [
-            (0x84, &[VENDOR, 0x98, 20, 5][..]),
-            (0x98, &[VENDOR, 0xb0, 16, 1, 4, 0, 0, 0, 0, 0x10, 0, 0]),
-            (0xb0, &[MSIX, 0x40, 2, 0x80, 0x01, 0x08, 0, 0]),
-            (0x40, &[EXPRESS, 0, 2, 0]),
-        ] {
-            space[at..at + bytes.len()].copy_from_slice(bytes);
-        }
-        let layout = Layout {
-            registers: (4, 0x1000),
-            vectors: (1, 0x800),
-            vector_words: 12,
-            msix_control: 0xb2,
-            express: Some(0x40),
-        };
-        assert_eq!(Layout::of(&space), Some(layout));
-        space[0x41] = 0x84;
-        assert_eq!(capabilities(&space).count(), 48, "a ring ends");
-        space[0x9b] = 2;
-        assert_eq!(Layout::of(&space), None, "no common registers");
-        assert_eq!(Layout::of(&[0xff; 256]), None, "nothing is there");
-    }
 }
