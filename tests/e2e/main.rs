@@ -12,6 +12,7 @@ mod events;
 mod exhaust;
 mod exits;
 mod flood;
+mod ipv6;
 mod modes;
 mod network;
 mod ports;

@@ -16,7 +16,12 @@ pub(crate) struct Canary {
 
 impl Canary {
     pub(crate) fn new(ip: IpAddr) -> Canary {
-        let listener = TcpListener::bind((ip, 0)).expect("a port");
+        Canary::at(SocketAddr::new(ip, 0))
+    }
+
+    /// At any port where this one is zero.
+    pub(crate) fn at(addr: SocketAddr) -> Canary {
+        let listener = TcpListener::bind(addr).expect("a port");
         let addr = listener.local_addr().expect("an address");
         let hits = Arc::new(AtomicUsize::new(0));
         let count = Arc::clone(&hits);
@@ -50,4 +55,17 @@ pub(crate) fn own_address() -> Option<IpAddr> {
     let socket = UdpSocket::bind("0.0.0.0:0").ok()?;
     socket.connect("198.51.100.1:9").ok()?;
     Some(socket.local_addr().ok()?.ip()).filter(|ip| !ip.is_loopback() && !ip.is_unspecified())
+}
+
+/// Sends every datagram back, for as long as the test's process lives.
+pub(crate) fn echo(ip: IpAddr) -> SocketAddr {
+    let socket = UdpSocket::bind((ip, 0)).expect("a port");
+    let addr = socket.local_addr().expect("an address");
+    std::thread::spawn(move || {
+        let mut datagram = vec![0; 1 << 16];
+        while let Ok((length, from)) = socket.recv_from(&mut datagram) {
+            let _ = socket.send_to(&datagram[..length], from);
+        }
+    });
+    addr
 }
