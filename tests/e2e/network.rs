@@ -69,15 +69,19 @@ fn an_allowed_address_is_reached_and_only_that() {
         let world = World::new(*who);
         let (allowed, other) = (Canary::new(LOOPBACK), Canary::new(LOOPBACK));
         let (yes, no) = (allowed.port(), other.port());
+        // Another address with the same port, of which the guest's loopback has only one.
+        let second = Canary::at(([127, 0, 0, 2], yes).into());
         let cases = [
             Case::out("allowed, directly", format!("curl -sS http://127.0.0.1:{yes}/"), SONG),
             Case::out("allowed, by name", format!("curl -sS http://localhost:{yes}/"), SONG),
             Case::out("allowed, by the proxy", format!("curl -sS --noproxy '' http://127.0.0.1:{yes}/"), SONG),
+            Case::out("the other address", format!("curl -sS --noproxy '' http://{}/", second.addr), SONG),
             Case::out("its neighbour", format!("{PROXIED} http://127.0.0.1:{no}/ 2>/dev/null"), "403\n"),
             Case::fails("its neighbour, directly", format!("curl -sS http://127.0.0.1:{no}/"), "curl: (7)"),
         ];
-        cases::check(&world, &["--allow-host", &allowed.addr.to_string()], &cases);
-        assert_eq!((allowed.hits(), other.hits()), (3, 0));
+        let named = [&second, &allowed].map(|canary| canary.addr.to_string());
+        cases::check(&world, &["--allow-host", &named[0], "--allow-host", &named[1]], &cases);
+        assert_eq!((allowed.hits(), second.hits(), other.hits()), (3, 1, 0));
     }
 }
 
