@@ -166,6 +166,7 @@ fn plan(
 ) -> Result<Plan> {
     let network = settings.network.clone().with(flags.network, &flags.allow, &flags.allow_host);
     let setup = setup(host, settings, place, &argv)?;
+    network.check_doors(setup.api.is_some())?;
     let mut plan = Plan::new(host, settings, place, argv, network, setup);
     plan.local = local(host, settings, place, &plan)?;
     if let Some(outside) = outside {

@@ -119,6 +119,8 @@ const PROXIES: &[(&str, &str)] = &[
 
 /// The guest's HTTP proxy: the supervisor, which carries every connection to the host.
 const PROXY: &str = "http://127.0.0.1:3128";
+/// Its port.
+pub(super) const PROXY_PORT: u16 = 3128;
 const LOCAL: &str = "localhost,127.0.0.1,::1";
 
 /// The guest's environment from the host's, with the names that the user added. Sorted by name.

@@ -2,6 +2,7 @@
 
 pub mod approval;
 pub mod auth;
+mod doors;
 pub mod env;
 pub mod limits;
 pub mod mounts;

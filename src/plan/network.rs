@@ -2,7 +2,7 @@
 
 use crate::error::{Failure, Result};
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::str::FromStr;
 
 /// How much of the world a VM may reach, the most first.
@@ -43,23 +43,6 @@ impl Network {
         let more: Vec<_> = allow_hosts.iter().filter(|a| !self.allow_hosts.contains(a)).copied().collect();
         self.allow_hosts.extend(more);
         self
-    }
-
-    /// The addresses of this machine that are on the guest's own loopback too: for a port, one of each family. It is the
-    /// loopback's where that is allowed, else the first.
-    pub fn doors(&self) -> Vec<SocketAddr> {
-        let mut doors: Vec<SocketAddr> = Vec::new();
-        for addr in self.allow_hosts.iter().map(|a| SocketAddr::new(a.ip().to_canonical(), a.port())) {
-            let taken = doors.iter_mut().find(|d| (d.port(), d.is_ipv4()) == (addr.port(), addr.is_ipv4()));
-            match taken {
-                Some(door) if [IpAddr::V4(Ipv4Addr::LOCALHOST), Ipv6Addr::LOCALHOST.into()].contains(&addr.ip()) => {
-                    *door = addr;
-                }
-                Some(_) => {}
-                None => doors.push(addr),
-            }
-        }
-        doors
     }
 
     /// This network, and no more than `mode` and the names of `allow`. Nothing is added: a name that was not allowed before

@@ -1,6 +1,6 @@
 //! What entries mean, and which are refused.
 
-use super::{Listed, Local, Mode, Network, name};
+use super::{Listed, Local, Mode, name};
 use std::net::IpAddr;
 
 fn listed(text: &str) -> Listed {
@@ -84,17 +84,4 @@ fn a_local_place_is_a_name_or_a_block() {
     for text in ["", "10.0.0.0/7", "0.0.0.0/0", "10.0.0.0/33", "10.0.0.0/x", "a/8", "::/0", "10.1", "*.corp", "a:80"] {
         assert!(text.parse::<Local>().is_err(), "{text:?}");
     }
-}
-
-#[test]
-fn a_port_of_the_guests_loopback_leads_to_one_address() {
-    let doors = |allowed: &[&str]| {
-        let allow_hosts = allowed.iter().map(|text| text.parse().expect("an address")).collect();
-        Network { allow_hosts, ..Network::default() }.doors().iter().map(ToString::to_string).collect::<Vec<_>>()
-    };
-    let apart = ["10.0.0.1:80", "10.0.0.1:81", "[fd00::1]:80"];
-    assert_eq!(doors(&apart), apart);
-    assert_eq!(doors(&["10.0.0.1:80", "10.0.0.2:80", "10.0.0.1:80"]), ["10.0.0.1:80"]);
-    assert_eq!(doors(&["10.0.0.1:80", "127.0.0.1:80", "127.0.0.2:80"]), ["127.0.0.1:80"]);
-    assert_eq!(doors(&["[fd00::1]:80", "[::1]:80", "[::ffff:127.0.0.1]:80"]), ["[::1]:80", "127.0.0.1:80"]);
 }

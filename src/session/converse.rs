@@ -230,7 +230,7 @@ fn start_message(
         own: plan.setup.own.iter().map(|dir| bytes(dir.as_os_str())).collect(),
         agent: plan.setup.agent.is_some().then(|| plan::state::AGENT.as_bytes().to_vec()),
         api: plan.setup.api.is_some().then_some(plan::auth::PORT),
-        forwards: plan.network.doors().iter().map(|a| (a.ip(), a.port())).collect(),
+        forwards: plan.network.doors(plan.setup.api.is_some()).iter().map(|a| (a.ip(), a.port())).collect(),
         network: (plan.network.mode != Mode::None).then(|| Network {
             ipv6: net::has_ipv6(),
             datagrams: plan.network.mode == Mode::Open,

@@ -74,6 +74,8 @@ fn a_directory_that_vanished_or_cannot_be_shown() {
         let v = world.path("opt/bin/vmclaude-container");
         let done = world.command("sh").args(["-c", "mkdir x && cd x && rmdir ../x && exec \"$0\" true"]).arg(&v).done();
         refused(&world, &done, 78, &[]);
+        let done = world.vm(&["--allow-host", "127.0.0.1:3128", "true"]).done();
+        refused(&world, &done, 64, &["127.0.0.1:3128", "vmclaude's own proxy"]);
         let mut dirs = vec!["/".into(), world.path("home"), world.path(""), world.path("home/.vm-claude")];
         fs::create_dir_all(world.path("home/.vm-claude")).expect("mkdir");
         dirs.push(world.path("p/new\nline"));
