@@ -18,10 +18,25 @@ thread_local! {
 }
 
 /// Carries bytes between `tcp` and a stream of the wire until both directions have ended. The end of one direction is
-/// passed on as a half-close and leaves the other one open; a reset of either side becomes a reset of the other.
-pub async fn pipe(mut tcp: TcpStream, mut wire: impl AsyncRead + AsyncWrite + Unpin) {
-    if copy(&mut tcp, &mut wire).await.is_err() {
-        reset(tcp);
+/// passed on as a half-close and leaves the other one open; a reset of either side becomes a reset of the other. So does an end of
+/// all this, as when the wire is lost, while bytes wait for the socket: an orderly end would hide that they are missing.
+pub async fn pipe(tcp: TcpStream, mut wire: impl AsyncRead + AsyncWrite + Unpin) {
+    let mut joint = Joint { tcp, ways: Ways::default(), failed: false };
+    joint.failed = poll_fn(|cx| joint.ways.poll(cx, &mut joint.tcp, &mut wire)).await.is_err();
+}
+
+/// A connection that is carried.
+struct Joint {
+    tcp: TcpStream,
+    ways: Ways,
+    failed: bool,
+}
+
+impl Drop for Joint {
+    fn drop(&mut self) {
+        if self.failed || !self.ways.back.left.is_empty() {
+            let _ = self.tcp.set_zero_linger();
+        }
     }
 }
 
@@ -34,13 +49,28 @@ pub async fn copy(
     near: &mut (impl AsyncRead + AsyncWrite + Unpin + ?Sized),
     wire: &mut (impl AsyncRead + AsyncWrite + Unpin + ?Sized),
 ) -> io::Result<()> {
-    let (mut out, mut back) = (Way::default(), Way::default());
-    poll_fn(|cx| {
-        let out = out.poll(cx, near, wire)?;
-        let back = back.poll(cx, wire, near)?;
+    let mut ways = Ways::default();
+    poll_fn(|cx| ways.poll(cx, near, wire)).await
+}
+
+/// Both directions.
+#[derive(Default)]
+struct Ways {
+    out: Way,
+    back: Way,
+}
+
+impl Ways {
+    fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        near: &mut (impl AsyncRead + AsyncWrite + Unpin + ?Sized),
+        wire: &mut (impl AsyncRead + AsyncWrite + Unpin + ?Sized),
+    ) -> Poll<io::Result<()>> {
+        let out = self.out.poll(cx, near, wire)?;
+        let back = self.back.poll(cx, wire, near)?;
         if out.is_ready() && back.is_ready() { Poll::Ready(Ok(())) } else { Poll::Pending }
-    })
-    .await
+    }
 }
 
 /// One direction.
@@ -105,4 +135,47 @@ impl Way {
 pub fn reset(tcp: TcpStream) {
     // It fails only for a socket that is gone already.
     let _ = tcp.set_zero_linger();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+    use tokio::net::TcpListener;
+    use tokio::task::JoinHandle;
+    use tokio::time::timeout;
+
+    const LIMIT: Duration = Duration::from_secs(60);
+
+    /// A connection that is carried: its other end, the wire's other end, and who carries it.
+    async fn carried() -> (TcpStream, DuplexStream, JoinHandle<()>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let near = TcpStream::connect(listener.local_addr().expect("an address")).await.expect("connects");
+        let (peer, _) = listener.accept().await.expect("accepts");
+        let (wire, far) = duplex(CHUNK);
+        (peer, far, tokio::spawn(pipe(near, wire)))
+    }
+
+    /// Until the end of what comes.
+    async fn heard(mut peer: TcpStream) -> io::Result<usize> {
+        timeout(LIMIT, peer.read_to_end(&mut Vec::new())).await.expect("in time")
+    }
+
+    #[tokio::test]
+    async fn an_end_of_everything_is_a_reset_where_bytes_are_missing_and_else_an_orderly_end() {
+        let (peer, mut far, carrier) = carried().await;
+        // Until nobody takes any more: the peer does not read.
+        while timeout(Duration::from_millis(500), far.write_all(&[7; CHUNK])).await.is_ok() {}
+        carrier.abort();
+        let _ = carrier.await;
+        assert_eq!(heard(peer).await.map_err(|e| e.kind()), Err(io::ErrorKind::ConnectionReset));
+
+        let (mut peer, mut far, carrier) = carried().await;
+        far.write_all(b"all").await.expect("write");
+        assert_eq!(timeout(LIMIT, peer.read_exact(&mut [0; 3])).await.expect("in time").expect("comes"), 3);
+        carrier.abort();
+        let _ = carrier.await;
+        assert_eq!(heard(peer).await.map_err(|e| e.kind()), Ok(0));
+    }
 }
