@@ -20,6 +20,14 @@ impl Config {
     pub fn new(_: &Plan, _: &[RawFd], _: RawFd, _: RawFd, _: u32) -> Result<Config> {
         Err(none())
     }
+
+    /// Nor anybody else.
+    ///
+    /// # Errors
+    /// Always.
+    pub fn empty(_: RawFd, _: u32) -> Result<Config> {
+        Err(none())
+    }
 }
 
 /// There is nothing to serve with.

@@ -123,7 +123,7 @@ fn empty_share(host: &Host, listener: &UnixListener, dir: &Path) -> Result<Runni
     let handles = Handles { share: Some(listener.as_fd()), ..Handles::of(dir) };
     let (read, mut write) = std::io::pipe().what(what)?;
     let server = child::start(&share::empty(&host.exe), &handles, "share.log", Stdio::from(read))?;
-    let config = Config::empty(FIRST_FD, std::process::id());
+    let config = Config::empty(FIRST_FD, std::process::id())?;
     write.write_all(&serde_json::to_vec(&config).what(what)?).what(what)?;
     Ok(server)
 }
