@@ -3,10 +3,8 @@
 import os
 import shutil
 import statistics
-import subprocess
-import sys
 
-from files import tree
+from files import measured, tree
 from world import ENV, ROUNDS, VM, WORLD
 
 FILES = int(os.environ["BENCH_FILES"])
@@ -29,22 +27,15 @@ timed() {
 """ + "".join(f"timed '{name}, {time}' '{work}'\n" for name, work in WORK.items() for time in ("first", "again"))
 
 
-def measured(program, project):
-    env = {**ENV, "VMCLAUDE_WARM_START": "0"}
-    done = subprocess.run([program, "bash", "-c", GUEST], cwd=project, env=env, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL)
-    if done.returncode:
-        sys.exit(f"{program} ended with {done.returncode}")
-    return {name: int(ms) for name, ms in (line.split("\t") for line in done.stdout.decode().splitlines())}
-
-
 def main():
     project = f"{WORLD}/p"
     shutil.rmtree(project)
     tree(project, FILES)
+    env = {**ENV, "VMCLAUDE_WARM_START": "0"}
     times = {name: [] for name in PROGRAMS}
     for _ in range(ROUNDS):
         for name, program in PROGRAMS.items():
-            times[name].append(measured(program, project))
+            times[name].append(measured([program, "bash", "-c", GUEST], project, env))
     print(f"{FILES} files, {ROUNDS} rounds in turns, milliseconds, median (least)\n")
     print("| what | " + " | ".join(PROGRAMS) + " | ratio of the medians |\n|" + " --- |" * (len(PROGRAMS) + 2))
     for what in times["as it is"][0]:
