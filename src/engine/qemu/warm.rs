@@ -1,7 +1,8 @@
 //! Saved machines: which one fits, and what QEMU is told to save and to restore one. Data only.
 
-use super::SHARE_ADDRESS;
-use super::{Accel, Life, Machine, PORT, SHARE_DEVICE, SHARE_QUEUE, SHARE_TAG, VOLUME, VOLUME_ADDRESS, program};
+use super::{
+    Accel, Life, Machine, PORT, SHARE_ADDRESS, SHARE_DEVICE, SHARE_QUEUE, SHARE_TAG, VOLUME, VOLUME_ADDRESS, program,
+};
 use crate::plan::Limits;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};

@@ -120,7 +120,7 @@ impl Core {
         let most = room.min(stream.received.len());
         let n =
             if stream.urgent || ended.is_some() { most } else { self.pace.grant(most, stream.received.len(), round) };
-        if n < most && n == 0 {
+        if n == 0 && most > 0 {
             stream.reader = Some(waker.clone());
             if !std::mem::replace(&mut stream.paced, true) {
                 self.pace.wait(id);
