@@ -2,7 +2,7 @@
 //! `docs/share.md`; what it did itself is for it to say, because here nobody can tell.
 
 use super::ignored::Ignored;
-use super::{MOST_PENDING, Say, TOGETHER, frames};
+use super::{MOST_PENDING, Say, due, frames};
 use crate::plan::{Mount, Plan};
 use notify::event::{Event, EventKind, ModifyKind};
 use notify::{ErrorKind, RecursiveMode, Watcher};
@@ -59,6 +59,8 @@ struct Happened {
     made: bool,
 }
 
+type News = BTreeMap<PathBuf, Happened>;
+
 impl Tree {
     fn new(project: &Mount, ignored: Ignored, say: Say) -> Tree {
         Tree { root: project.host.clone(), ignored, directories: HashSet::new(), full: false, say }
@@ -80,45 +82,63 @@ impl Tree {
 
     fn pass_on(&mut self, happened: &Receiver<notify::Result<Event>>, lists: &Sender<Vec<Act>>) {
         let send = |acts: Vec<Act>| acts.chunks(MOST_TOGETHER).all(|acts| lists.blocking_send(acts.to_vec()).is_ok());
-        let mut acts = Vec::new();
+        let (mut acts, mut told) = (Vec::new(), None);
         self.find(Path::new(""), &mut acts);
         while send(std::mem::take(&mut acts)) {
-            let Ok(first) = happened.recv() else { return };
-            let (mut news, end) = (BTreeMap::new(), Instant::now() + TOGETHER);
-            self.note(first, &mut news);
-            while let Ok(event) = happened.recv_timeout(end.saturating_duration_since(Instant::now())) {
-                self.note(event, &mut news);
-            }
+            let Some(news) = self.hear(happened, told) else { return };
+            told = Some(Instant::now());
             acts = self.acts(news);
         }
     }
 
-    fn note(&mut self, event: notify::Result<Event>, news: &mut BTreeMap<PathBuf, Happened>) {
+    /// What is told together next; `None`: nothing will happen any more.
+    fn hear(&mut self, happened: &Receiver<notify::Result<Event>>, told: Option<Instant>) -> Option<News> {
+        let mut news = News::new();
+        while !self.note(happened.recv().ok()?, &mut news) {}
+        let first = Instant::now();
+        let mut last = first;
+        while let Ok(event) = happened.recv_timeout(due(first, last, told).saturating_duration_since(Instant::now())) {
+            if self.note(event, &mut news) {
+                last = Instant::now();
+            }
+        }
+        Some(news)
+    }
+
+    /// Joins this with the rest; whether there is anything to tell of it.
+    fn note(&mut self, event: notify::Result<Event>, news: &mut News) -> bool {
         let event = match event {
             Ok(event) => event,
-            Err(e) => return self.cannot(&e),
+            Err(e) => {
+                self.cannot(&e);
+                return false;
+            }
         };
         if event.need_rescan() {
             tracing::warn!("the host changes more than it can tell");
             news.extend(self.directories.iter().map(|dir| (dir.clone(), Happened::default())));
+            return true;
         }
         // Reading is none, and opening and closing without writing.
         if matches!(event.kind, EventKind::Access(_)) {
-            return;
+            return false;
         }
         let written = !matches!(event.kind, EventKind::Modify(ModifyKind::Metadata(_)));
         let made = matches!(event.kind, EventKind::Create(_) | EventKind::Modify(ModifyKind::Name(_)));
+        let mut noted = false;
         for path in event.paths.iter().filter_map(|path| path.strip_prefix(&self.root).ok()) {
             if path.parent().is_some_and(|parent| self.directories.contains(parent)) {
                 let joined = news.entry(path.to_owned()).or_default();
                 joined.written |= written;
                 joined.made |= made;
+                noted = true;
             }
         }
+        noted
     }
 
     /// What the guest shall do about it: a directory comes before what is in it.
-    fn acts(&mut self, news: BTreeMap<PathBuf, Happened>) -> Vec<Act> {
+    fn acts(&mut self, news: News) -> Vec<Act> {
         let mut acts = Vec::new();
         for (path, happened) in news {
             let is_directory = self.root.join(&path).symlink_metadata().map(|meta| meta.is_dir());
@@ -209,7 +229,7 @@ mod tests {
 
     /// What the guest shall do about these events.
     fn told(tree: &mut Tree, events: &[(EventKind, &str)]) -> Vec<Act> {
-        let mut news = BTreeMap::new();
+        let mut news = News::new();
         for (kind, path) in events {
             tree.note(Ok(Event::new(*kind).add_path(tree.root.join(path))), &mut news);
         }

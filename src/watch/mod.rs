@@ -16,18 +16,26 @@ pub use looked::run as look;
 #[cfg(target_os = "linux")]
 pub use repeated::run as repeat;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::io::AsyncRead;
 use tokio::sync::mpsc;
 use vmclaude_init::wire::proto;
 
 /// How long what happens is collected before it is told.
 const TOGETHER: Duration = Duration::from_millis(25);
+/// After so long without more, what came first after a while of quiet is told where nobody says when a save is whole.
+const SOON: Duration = Duration::from_millis(5);
 /// More than this is not kept for a guest that does not keep up.
 const MOST_PENDING: usize = 50_000;
 
 /// What a person should hear: what happened, and what to type.
 pub type Say = Box<dyn Fn(String, Option<String>) + Send>;
+
+/// Until when is waited for more than what came `first` and `last`, when the guest was `told` something before.
+fn due(first: Instant, last: Instant, told: Option<Instant>) -> Instant {
+    let together = first + TOGETHER;
+    if told.is_some_and(|told| first < told + TOGETHER) { together } else { together.min(last + SOON) }
+}
 
 /// Frames in a queue, because reading one must not be interrupted half-way.
 fn frames<T>(mut from: impl AsyncRead + Unpin + Send + 'static, max: usize) -> mpsc::Receiver<T>
@@ -43,4 +51,20 @@ where
         }
     });
     receive
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_comes_first_after_a_while_is_told_soon_and_what_follows_together() {
+        let first = Instant::now();
+        let quiet = |told| due(first, first, told) == first + SOON;
+        assert!(quiet(None) && first.checked_sub(TOGETHER).is_some_and(|told| quiet(Some(told))));
+        // More is waited for, but not for ever.
+        assert_eq!(due(first, first + SOON, None), first + SOON * 2);
+        assert_eq!(due(first, first + TOGETHER, None), first + TOGETHER);
+        assert_eq!(due(first, first, Some(first)), first + TOGETHER, "something was told just now");
+    }
 }

@@ -107,6 +107,11 @@ impl Looks {
         self.root.ask_anew(path);
         // What cannot be looked at is not ours: another mount, or behind a link.
         let Ok(state) = self.root.state(path) else { return };
+        // A program here whose own change the host told before this kernel came to say it.
+        self.note(None);
+        if self.touched.contains(path) {
+            return;
+        }
         let known = self.left.get(path).map(|left| left.state);
         if known == Some(state) {
             return;
