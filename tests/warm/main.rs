@@ -1,6 +1,7 @@
 //! Warm starts in the real VM: a machine that was saved once is copied, and copies share nothing.
 #![cfg(target_os = "linux")]
 
+mod slot;
 mod world;
 
 use std::collections::BTreeSet;
@@ -128,8 +129,7 @@ fn without_warm_starts_nothing_is_copied_or_made() {
 #[test]
 fn a_copy_has_its_projects_volume() {
     let world = World::new();
-    let config = world.path("home/.config/vmclaude/config.toml");
-    fs::write(config, "[env]\npass = ['ME']\n[volumes]\nlocal = ['node_modules']\n").expect("write");
+    world.configure("[volumes]\nlocal = ['node_modules']\n");
     world.make_template();
     let script = "cat node_modules/f; echo $ME >> node_modules/f; grep -c '^/dev/vdd /workspace/node_modules ext4 rw,nosuid,nodev' /proc/mounts";
     for (n, want) in ["1\n", "0\n1\n", "0\n1\n1\n"].iter().enumerate() {

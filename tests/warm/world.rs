@@ -2,7 +2,7 @@
 
 use std::ffi::OsStr;
 use std::fs;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -21,12 +21,25 @@ impl World {
         }
         fs::copy(env!("CARGO_BIN_EXE_vmclaude"), world.path("opt/bin/vmclaude")).expect("cp");
         symlink("vmclaude", world.path("opt/bin/vmclaude-container")).expect("ln");
-        // Passed on, so that copies can be told apart.
-        let config = world.path("home/.config/vmclaude");
-        fs::create_dir_all(&config).expect("mkdir");
-        fs::write(config.join("config.toml"), "[env]\npass = ['ME']\n").expect("write");
+        world.configure("");
         lend_image(&world.path("home/.local/share/vmclaude/images"));
         world
+    }
+
+    /// Writes the settings: these, the stand-in for QEMU where there is one, and what is passed on so that copies can be told apart.
+    pub(crate) fn configure(&self, settings: &str) {
+        let (dir, qemu) = (self.path("home/.config/vmclaude"), self.path("opt/qemu"));
+        let qemu = if qemu.exists() { format!("qemu = {qemu:?}\n") } else { String::new() };
+        fs::create_dir_all(&dir).expect("mkdir");
+        fs::write(dir.join("config.toml"), format!("{qemu}{settings}[env]\npass = ['ME']\n")).expect("write");
+    }
+
+    /// Has this script stand in for QEMU.
+    pub(crate) fn qemu(&self, script: &str) {
+        let file = self.path("opt/qemu");
+        fs::write(&file, script).expect("write");
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o755)).expect("chmod");
+        self.configure("");
     }
 
     pub(crate) fn path(&self, rest: &str) -> PathBuf {
