@@ -80,7 +80,6 @@ struct Queue {
 /// When it is still there.
 pub(crate) fn take_out() -> io::Result<Option<Device>> {
     let place = Path::new(DEVICE).canonicalize().map_err(|e| at("cannot find", Path::new(DEVICE), e))?;
-    let config = open(&place.join("config"))?;
     let device = Device::look(&place).inspect_err(|e| log(&format!("the share's registers: {e}"))).ok();
     if device.is_none() {
         forget();
@@ -92,8 +91,7 @@ pub(crate) fn take_out() -> io::Result<Option<Device>> {
     port.read_exact_at(&mut before, control as u64)?;
     let off = u16::from_le_bytes(before) | SLOT_OFF;
     port.write_all_at(&off.to_le_bytes(), control as u64)?;
-    let mut id = [0; 2];
-    let still_there = device.is_some() && config.read_exact_at(&mut id, 0).is_ok() && id != [0xff; 2];
+    let still_there = device.as_ref().is_some_and(Device::is_there);
     // With power: what is put in later is there at once.
     port.write_all_at(&before, control as u64)?;
     if still_there {
@@ -128,6 +126,12 @@ impl Device {
             0 => Err(io::Error::other("it has no driver")),
             _ => Ok(Device { config, registers, vectors, settings, msix, kept }),
         }
+    }
+
+    /// Whether it answers: where nothing is, all bits are set.
+    fn is_there(&self) -> bool {
+        let mut id = [0; 2];
+        self.config.read_exact_at(&mut id, 0).is_ok() && id != [0xff; 2]
     }
 
     /// Writes everything back into the device that is in the slot now.
