@@ -97,7 +97,7 @@ async fn resolve(target: &Target, policy: &Policy) -> Result<Vec<SocketAddr>, Di
         Target::Addr(addr, port) => Ok(vec![SocketAddr::new(*addr, *port)]),
         Target::Name(text, _) if !is_name(text) => Err(Dialled::NoSuchName),
         Target::Name(text, port) => {
-            let found = policy.lookup.addresses(text).await;
+            let found = policy.lookup.addresses(text).await.unwrap_or_default();
             Ok(found.into_iter().map(|addr| SocketAddr::new(addr, *port)).collect())
         }
     }

@@ -107,6 +107,15 @@ fn extension(record: &[u8]) -> Option<(u16, bool)> {
 }
 
 impl Question {
+    /// A question of our own; `None`: this is no name.
+    pub(super) fn of(name: &str, kind: u16) -> Option<Question> {
+        let name = name.trim_end_matches('.');
+        let label = |label: &str| [&[label.len() as u8][..], label.as_bytes()].concat();
+        let bytes: Vec<u8> = name.split('.').flat_map(label).chain([0]).collect();
+        let (labels, _) = labels(&bytes).filter(|(labels, _)| *labels == bytes)?;
+        Some(Question { id: 0, flags: 0, name: Some(dotted(&labels)?), labels, kind, extended: None })
+    }
+
     /// The question anew, for another resolver, under another number. `whole`: the answer may have any size.
     pub(super) fn anew(&self, id: u16, whole: bool) -> Vec<u8> {
         let mut message = words(&[id, self.flags | 0x0100, 1, 0, 0, u16::from(self.extended.is_some())]);
@@ -163,6 +172,39 @@ impl Question {
         message.extend(&self.labels);
         message.extend(words(&[self.kind, INTERNET]));
         message
+    }
+}
+
+/// The addresses in another resolver's answer, by whatever names it came to them; `None`: it has no answer.
+pub(super) fn addresses(answer: &[u8]) -> Option<Vec<IpAddr>> {
+    let mut found = Vec::new();
+    match u16_at(answer, 2)? & 15 {
+        code if code == Code::NoSuchName as u16 => return Some(found),
+        code if code != Code::NoError as u16 => return None,
+        _ => {}
+    }
+    let mut rest = labels(answer.get(HEADER..)?)?.1.get(4..)?;
+    for _ in 0..u16_at(answer, 6)? {
+        rest = behind_name(rest)?;
+        let (data, more) = rest.get(10..)?.split_at_checked(usize::from(u16_at(rest, 8)?))?;
+        match (u16_at(rest, 0)?, u16_at(rest, 2)?) {
+            (A, INTERNET) => found.push(<[u8; 4]>::try_from(data).ok()?.into()),
+            (AAAA, INTERNET) => found.push(<[u8; 16]>::try_from(data).ok()?.into()),
+            _ => {}
+        }
+        rest = more;
+    }
+    Some(found)
+}
+
+/// What is behind a record's name, the end of which may be a reference to another place.
+fn behind_name(mut rest: &[u8]) -> Option<&[u8]> {
+    loop {
+        rest = match rest.first()? {
+            0 => return rest.get(1..),
+            0xc0.. => return rest.get(2..),
+            length => rest.get(1 + usize::from(*length)..)?,
+        };
     }
 }
 

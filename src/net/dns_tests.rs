@@ -1,6 +1,6 @@
 //! Questions good and bad, and the answers to them.
 
-use super::{A, AAAA, Code, Question, is_cut, question, u16_at, words};
+use super::{A, AAAA, Code, Question, addresses, is_cut, question, u16_at, words};
 use proptest::prelude::*;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -33,6 +33,40 @@ fn a_question_is_understood_and_written_anew() {
     assert_eq!(good(&ask("x", A, false)).anew(0xabcd, false), ask("x", A, false));
     assert_eq!(good(&ask("", 2, false)).name, None, "the root");
     assert_eq!(good(&ask("a b.c", A, false)).name, None);
+}
+
+#[test]
+fn questions_of_our_own_are_as_others() {
+    let of = |name: &str| Question::of(name, A).map(|asked| asked.anew(0xabcd, false));
+    assert_eq!(
+        of("www.example.com"),
+        Some([&words(&[0xabcd, 0x0100]), &ask("www.example.com", A, false)[4..]].concat())
+    );
+    assert_eq!(of("x."), of("x"));
+    for bad in ["", ".", "a..b", ".a", "a b", &"a".repeat(64), &"a".repeat(300), &"a.".repeat(130)] {
+        assert_eq!(of(bad), None, "{bad}");
+    }
+}
+
+#[test]
+fn addresses_are_found_in_the_answers_of_others() {
+    let head = |code: u16, records: u16| words(&[1, 0x8180 | code, 1, records, 0, 0]);
+    let asked = &ask("www.example.com", A, false)[12..];
+    // Another name, by reference and in whole, and addresses of that.
+    let cname = [&[0xc0, 12][..], &words(&[5, 1, 0, 5, 4]), &[1, b'b', 0xc0, 16]].concat();
+    let named = [&[1, b'b', 0][..], &words(&[A, 1, 0, 5, 4]), &[192, 0, 2, 1]].concat();
+    let referred = [&[0xc0, 33][..], &words(&[AAAA, 1, 0, 5, 16, 0x2001, 0xdb8, 0, 0, 0, 0, 0, 1])].concat();
+    let whole = [&head(0, 3), asked, &cname, &named, &referred].concat();
+    let found: Vec<IpAddr> = vec!["192.0.2.1".parse().unwrap(), "2001:db8::1".parse().unwrap()];
+    assert_eq!(addresses(&whole), Some(found));
+    for cut in 0..whole.len() {
+        assert_eq!(addresses(&whole[..cut]), None, "{cut}");
+    }
+    assert_eq!(addresses(&[&head(0, 0), asked].concat()), Some(vec![]));
+    assert_eq!(addresses(&[&head(3, 0), asked].concat()), Some(vec![]), "no such name");
+    assert_eq!(addresses(&[&head(2, 0), asked].concat()), None, "the server failed");
+    let wrong = [&head(0, 1), asked, &[0][..], &words(&[A, 1, 0, 5, 2]), &[1, 2]].concat();
+    assert_eq!(addresses(&wrong), None, "an address of two bytes");
 }
 
 #[test]
@@ -85,6 +119,7 @@ proptest! {
         let at = at.index(near.len());
         near[at] = byte;
         for message in [bytes.clone(), near] {
+            let _ = addresses(&message);
             if let Ok(asked) = question(&message) {
                 prop_assert!(question(&asked.anew(1, false)).is_ok());
                 let _ = asked.adopt(bytes.clone(), 1);

@@ -1,5 +1,6 @@
 //! The host's own resolver, with a limit on how much of it the guest can occupy.
 
+use super::resolver;
 use std::collections::VecDeque;
 use std::future::Future;
 use std::net::IpAddr;
@@ -9,6 +10,7 @@ use tokio::net::lookup_host;
 use tokio::pin;
 use tokio::sync::{OnceCell, OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
+use vmclaude_init::wire::crowd::Crowd;
 
 /// Names being resolved at one time: each keeps a thread until the system's resolver gives up.
 const LOOKUPS: usize = 32;
@@ -16,6 +18,13 @@ const LOOKUPS: usize = 32;
 const PATIENCE: Duration = Duration::from_secs(1);
 /// Those that hang, at one time. A lookup cannot be called off.
 const HANGING: usize = 160;
+/// How long a name waits for a turn, in patiences.
+const WAIT: u32 = 3;
+/// Names that had none in that time, for which the configured servers are asked by ourselves. What only the host's resolver knows
+/// is not found that way, but this can be called off: for one more, the oldest is.
+const ASKED: usize = 32;
+/// How long that may take, in patiences.
+const ASKED_FOR: u32 = 2;
 /// Turns that only names have that were resolved before, when the others' are taken.
 const KNOWN_LOOKUPS: usize = 8;
 /// Such names.
@@ -27,12 +36,15 @@ const RECENT: Duration = Duration::from_secs(2);
 /// Answers that are kept so long.
 const KEPT: usize = 64;
 
-type Answer = Arc<OnceCell<Vec<IpAddr>>>;
+type Answer = Arc<OnceCell<Option<Vec<IpAddr>>>>;
 
 /// Who knows names.
 pub(super) trait Resolver: Clone + Send + Sync + 'static {
     /// The addresses of a name, in the order of preference.
     fn find(&self, name: String) -> impl Future<Output = Vec<IpAddr>> + Send;
+
+    /// What the configured servers know of it, which can be called off; `None`: they do not say.
+    fn ask(&self, name: &str) -> impl Future<Output = Option<Vec<IpAddr>>> + Send;
 }
 
 /// The system's.
@@ -44,6 +56,12 @@ impl Resolver for System {
         let found = lookup_host((name, 0)).await.map(|found| found.take(ADDRESSES).map(|a| a.ip()).collect());
         found.unwrap_or_default()
     }
+
+    async fn ask(&self, name: &str) -> Option<Vec<IpAddr>> {
+        let mut found = resolver::ask(name, &resolver::configured()).await?;
+        found.truncate(ADDRESSES);
+        Some(found)
+    }
 }
 
 /// Lookups of one session.
@@ -53,6 +71,7 @@ pub(super) struct Lookup<R = System> {
     patience: Duration,
     turns: Arc<Semaphore>,
     hanging: Arc<Semaphore>,
+    asked: Crowd,
     known_turns: Arc<Semaphore>,
     known: Mutex<VecDeque<String>>,
     recent: Mutex<VecDeque<(Instant, String, Answer)>>,
@@ -72,14 +91,16 @@ impl<R: Resolver> Lookup<R> {
             patience,
             turns: semaphore(LOOKUPS),
             hanging: semaphore(HANGING),
+            asked: Crowd::new(ASKED),
             known_turns: semaphore(KNOWN_LOOKUPS),
             known: Mutex::default(),
             recent: Mutex::default(),
         }
     }
 
-    /// The addresses of a name, in the order in which the host's resolver prefers them; none when it has none.
-    pub(super) async fn addresses(&self, name: &str) -> Vec<IpAddr> {
+    /// The addresses of a name, in the order in which the host's resolver prefers them; none when it has none. `None`: there are
+    /// too many lookups that hang, and nobody else said anything.
+    pub(super) async fn addresses(&self, name: &str) -> Option<Vec<IpAddr>> {
         let answer = self.answer(name);
         answer.get_or_init(|| self.resolve(name.to_owned())).await.clone()
     }
@@ -99,14 +120,28 @@ impl<R: Resolver> Lookup<R> {
         answer
     }
 
-    async fn resolve(&self, name: String) -> Vec<IpAddr> {
-        let Some(turn) = self.turn(&name).await else { return Vec::new() };
-        let (resolver, hanging, asked) = (self.resolver.clone(), Arc::clone(&self.hanging), name.clone());
-        let patience = self.patience;
+    async fn resolve(&self, name: String) -> Option<Vec<IpAddr>> {
+        let found = match timeout(self.patience * WAIT, self.turn(&name)).await {
+            Ok(turn) => self.find(name.clone(), turn?).await,
+            Err(_) => self.ask(&name).await?,
+        };
+        if !found.is_empty() {
+            self.learn(name);
+        }
+        Some(found)
+    }
+
+    async fn ask(&self, name: &str) -> Option<Vec<IpAddr>> {
+        let limited = timeout(self.patience * ASKED_FOR, self.resolver.ask(name));
+        self.asked.attempt(limited).await?.ok()?
+    }
+
+    async fn find(&self, name: String, turn: OwnedSemaphorePermit) -> Vec<IpAddr> {
+        let (resolver, hanging, patience) = (self.resolver.clone(), Arc::clone(&self.hanging), self.patience);
         // A lookup cannot be called off. In a task of its own it keeps its turn, or a place among those that hang, until it
         // really ends, so that a guest which gives up and asks again cannot pile up threads.
         let lookup = tokio::spawn(async move {
-            let search = resolver.find(asked);
+            let search = resolver.find(name);
             pin!(search);
             if let Ok(found) = timeout(patience, &mut search).await {
                 return found;
@@ -114,11 +149,7 @@ impl<R: Resolver> Lookup<R> {
             let _place = hanging.try_acquire_owned().map_or(turn, |place| place);
             search.await
         });
-        let found = lookup.await.unwrap_or_default();
-        if !found.is_empty() {
-            self.learn(name);
-        }
-        found
+        lookup.await.unwrap_or_default()
     }
 
     /// A turn to look a name up.
@@ -152,7 +183,7 @@ impl<R: Resolver> Lookup<R> {
 
 #[cfg(test)]
 mod tests {
-    use super::{HANGING, LOOKUPS, Lookup, Resolver};
+    use super::{ASKED, HANGING, LOOKUPS, Lookup, Resolver};
     use std::net::{IpAddr, Ipv4Addr};
     use std::sync::Arc;
     use std::sync::atomic::{AtomicUsize, Ordering};
@@ -160,8 +191,11 @@ mod tests {
     use tokio::time::timeout;
 
     const HERE: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 7));
+    /// What the configured servers say.
+    const THERE: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 8));
 
     /// Knows every name but those that begin with a dash, and is not yet through with those; counts what it is asked at a time.
+    /// So it is with the servers.
     #[derive(Clone, Default)]
     struct Slow(Arc<AtomicUsize>);
 
@@ -172,6 +206,13 @@ mod tests {
                 std::future::pending::<()>().await;
             }
             vec![HERE]
+        }
+
+        async fn ask(&self, name: &str) -> Option<Vec<IpAddr>> {
+            if name.starts_with('-') {
+                std::future::pending::<()>().await;
+            }
+            (name != "silent").then(|| vec![THERE])
         }
     }
 
@@ -184,14 +225,15 @@ mod tests {
         (slow.clone(), Arc::new(Lookup::by(slow, Duration::from_millis(20))))
     }
 
-    /// Asks for so many names that hang, until the resolver was asked so often.
-    async fn hang((slow, lookup): &(Slow, Arc<Lookup<Slow>>), names: usize, asked: usize) {
-        for n in 0..names {
-            let lookup = Arc::clone(lookup);
-            tokio::spawn(async move { lookup.addresses(&format!("-{n}")).await });
-        }
+    /// Asks for names that hang, one after the other, until the resolver was asked so often.
+    async fn hang((slow, lookup): &(Slow, Arc<Lookup<Slow>>), asked: usize) {
         let all = async {
-            while slow.0.load(Ordering::SeqCst) < asked {
+            for n in 0.. {
+                if slow.0.load(Ordering::SeqCst) == asked {
+                    break;
+                }
+                let lookup = Arc::clone(lookup);
+                tokio::spawn(async move { lookup.addresses(&format!("-{n}")).await });
                 tokio::time::sleep(Duration::from_millis(1)).await;
             }
         };
@@ -202,23 +244,44 @@ mod tests {
     fn lookups_that_hang_give_their_turns_to_others() {
         run(async {
             let both = lookup();
-            hang(&both, 2 * LOOKUPS, 2 * LOOKUPS).await;
-            assert_eq!(timeout(Duration::from_secs(5), both.1.addresses("fine")).await, Ok(vec![HERE]));
+            hang(&both, 2 * LOOKUPS).await;
+            assert_eq!(timeout(Duration::from_secs(5), both.1.addresses("fine")).await, Ok(Some(vec![HERE])));
         });
     }
 
     #[test]
-    fn they_are_bounded_and_a_name_that_is_known_has_a_turn_all_the_same() {
+    fn they_are_bounded_and_nobody_else_waits_for_their_end() {
         run(async {
             let both = lookup();
-            assert_eq!(both.1.addresses("known").await, [HERE]);
-            hang(&both, 2 * (HANGING + LOOKUPS), 1 + HANGING + LOOKUPS).await;
-            let control = timeout(Duration::from_millis(300), both.1.addresses("new")).await;
-            assert!(control.is_err(), "all turns are taken");
+            let addresses =
+                async |name| timeout(Duration::from_secs(5), both.1.addresses(name)).await.expect("answered");
+            assert_eq!(addresses("known").await, Some(vec![HERE]));
+            hang(&both, 1 + HANGING + LOOKUPS).await;
+            assert_eq!(addresses("new").await, Some(vec![THERE]), "all turns are taken");
+            assert_eq!(addresses("silent").await, None);
+            assert_eq!(addresses("-too").await, None);
             assert_eq!(both.0.0.load(Ordering::SeqCst), 1 + HANGING + LOOKUPS, "threads at one time");
             // Not by what is kept for a moment.
             both.1.recent.lock().expect("lock").clear();
-            assert_eq!(timeout(Duration::from_secs(5), both.1.addresses("known")).await, Ok(vec![HERE]));
+            assert_eq!(addresses("known").await, Some(vec![HERE]), "it has a turn all the same");
+        });
+    }
+
+    #[test]
+    fn of_servers_that_are_asked_the_oldest_question_is_called_off() {
+        run(async {
+            // With that much patience, none ends by itself.
+            let lookup = Arc::new(Lookup::by(Slow::default(), Duration::from_secs(3600)));
+            let ask = |name: &'static str| {
+                let lookup = Arc::clone(&lookup);
+                tokio::spawn(async move { lookup.ask(name).await })
+            };
+            let first = ask("-first");
+            let others: Vec<_> = (1..ASKED).map(|_| ask("-other")).collect();
+            tokio::task::yield_now().await;
+            assert_eq!(lookup.ask("new").await, Some(vec![THERE]));
+            assert_eq!(timeout(Duration::from_secs(5), first).await.expect("called off").expect("task"), None);
+            assert!(!others.iter().any(tokio::task::JoinHandle::is_finished));
         });
     }
 }

@@ -77,15 +77,14 @@ async fn answer(message: &[u8], whole: bool, policy: &Policy) -> Option<Vec<u8>>
         return Some(asked.empty(Code::NoError));
     }
     if let (Some(name), dns::A | dns::AAAA) = (&asked.name, asked.kind) {
-        let addrs = policy.lookup.addresses(name).await;
+        let Some(addrs) = policy.lookup.addresses(name).await else { return Some(asked.empty(Code::Failed)) };
         policy.names.learn(name, &addrs);
         // One family without addresses is an answer too.
         if !addrs.is_empty() {
             return Some(asked.addresses(&addrs, whole));
         }
     }
-    let list = std::fs::read_to_string(LIST).unwrap_or_default(); // small, and in memory
-    Some(forward(&asked, &servers(&list), whole).await.unwrap_or_else(|| asked.empty(Code::Failed)))
+    Some(forward(&asked, &configured(), whole).await.unwrap_or_else(|| asked.empty(Code::Failed)))
 }
 
 /// Whether the guest may learn anything of this name: a question is a message to whoever answers it.
@@ -101,6 +100,11 @@ fn may_ask(asked: &Question, policy: &Policy) -> bool {
         policy.deny(Denial { target: Target::Name(name.clone(), 443), addr: None, why: super::UNLISTED });
     }
     may
+}
+
+/// The servers that this host is configured to ask.
+pub(super) fn configured() -> Vec<SocketAddr> {
+    servers(&std::fs::read_to_string(LIST).unwrap_or_default()) // small, and in memory
 }
 
 /// The servers that a `resolv.conf` names.
@@ -120,6 +124,30 @@ pub fn search_domains() -> Vec<String> {
     let list = std::fs::read_to_string(LIST).unwrap_or_default();
     let line = list.lines().rfind(|line| line.starts_with("search") || line.starts_with("domain"));
     line.map_or_else(Vec::new, |line| line.split_whitespace().skip(1).take(6).map(str::to_owned).collect())
+}
+
+/// A name's addresses, from whichever of these servers answers first; `None`: they do not say. All that the host knows besides
+/// is passed over.
+pub(super) async fn ask(name: &str, servers: &[SocketAddr]) -> Option<Vec<IpAddr>> {
+    let [v4, v6] = [dns::A, dns::AAAA].map(|kind| Question::of(name, kind));
+    let (v4, v6) = (v4?, v6?);
+    let mut asked = JoinSet::new();
+    for server in servers {
+        let (v4, v6, server) = (v4.clone(), v6.clone(), [*server]);
+        asked.spawn(async move {
+            let (v4, v6) = tokio::join!(forward(&v4, &server, true), forward(&v6, &server, true));
+            let [v4, v6] = [v4, v6].map(|answer| answer.and_then(|answer| dns::addresses(&answer)));
+            let known = v4.is_some() || v6.is_some();
+            let both = if super::has_ipv6() { [v6, v4] } else { [v4, v6] };
+            known.then(|| both.into_iter().flatten().flatten().collect())
+        });
+    }
+    while let Some(answer) = asked.join_next().await {
+        if let Ok(Some(found)) = answer {
+            return Some(found);
+        }
+    }
+    None
 }
 
 /// The first server's answer. These addresses are the host's own choice: the rule about addresses is for the guest's.

@@ -73,6 +73,31 @@ async fn other_records_come_from_the_configured_servers() {
     assert_eq!(forward(&asked, &[dead], false).await, None);
 }
 
+/// A server that knows an address of the old kind for every name, and none of the new kind.
+async fn knowing() -> SocketAddr {
+    let udp = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let addr = udp.local_addr().unwrap();
+    tokio::spawn(async move {
+        let mut buffer = [0; 600];
+        loop {
+            let (n, from) = udp.recv_from(&mut buffer).await.unwrap();
+            let asked = dns::question(&buffer[..n]).unwrap();
+            let answer = asked.addresses(&[[192, 0, 2, 1].into()], false);
+            udp.send_to(&answer, from).await.unwrap();
+        }
+    });
+    addr
+}
+
+#[tokio::test]
+async fn addresses_come_from_the_server_that_answers_first() {
+    let silent = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let silent = silent.local_addr().unwrap();
+    let found = super::ask("a.example", &[silent, knowing().await]).await;
+    assert_eq!(found, Some(vec![[192, 0, 2, 1].into()]));
+    assert_eq!(super::ask("not a name", &[silent]).await, None);
+}
+
 #[tokio::test]
 async fn the_hosts_own_names_are_answered_and_learned() {
     let policy = Policy::new(vec![]);
