@@ -3,6 +3,7 @@
 use super::network::Network;
 use crate::error::{Failure, Result};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use vmclaude_init::wire::proto::PROXY_PORT;
 
 impl Network {
     /// The addresses of this machine that are on the guest's own loopback too: for a port, one of each family. It is the
@@ -41,7 +42,7 @@ impl Network {
 /// SOCKS proxy gives way, and at the loopback of IPv6 it has nothing.)
 fn is_taken(addr: &SocketAddr, api: bool) -> bool {
     let port = addr.port();
-    addr.ip().to_canonical().is_ipv4() && (port == super::env::PROXY_PORT || api && port == super::auth::PORT)
+    addr.ip().to_canonical().is_ipv4() && (port == PROXY_PORT || api && port == super::auth::PORT)
 }
 
 #[cfg(test)]

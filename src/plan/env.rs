@@ -6,6 +6,7 @@ use super::network::Mode;
 use crate::settings::Settings;
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
+use vmclaude_init::wire::proto::PROXY_PORT;
 
 /// What the terminal can do, and which language and colours the person wants.
 const TERMINAL: &[&str] = &[
@@ -107,20 +108,9 @@ const AUTHORITIES: &str = "/etc/ssl/certs/ca-certificates.crt";
 
 /// The way out for programs that know of proxies: with it the host is told names, not only addresses. There is a SOCKS
 /// proxy too, but `ALL_PROXY` stays unset: some programs take it for one that they cannot speak to, and give up.
-const PROXIES: &[(&str, &str)] = &[
-    ("HTTP_PROXY", PROXY),
-    ("HTTPS_PROXY", PROXY),
-    ("http_proxy", PROXY),
-    ("https_proxy", PROXY),
-    ("NO_PROXY", LOCAL),
-    ("no_proxy", LOCAL),
-    ("NODE_USE_ENV_PROXY", "1"),
-];
-
-/// The guest's HTTP proxy: the supervisor, which carries every connection to the host.
-const PROXY: &str = "http://127.0.0.1:3128";
-/// Its port.
-pub(super) const PROXY_PORT: u16 = 3128;
+const PROXIES: [&str; 4] = ["HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"];
+/// What goes with it.
+const BESIDE_PROXIES: &[(&str, &str)] = &[("NO_PROXY", LOCAL), ("no_proxy", LOCAL), ("NODE_USE_ENV_PROXY", "1")];
 const LOCAL: &str = "localhost,127.0.0.1,::1";
 
 /// The guest's environment from the host's, with the names that the user added. Sorted by name.
@@ -133,8 +123,13 @@ pub fn guest(
     let added = &settings.env;
     let mut env: BTreeMap<OsString, OsString> =
         host.iter().filter(|(name, _)| crosses(name, host, added)).map(|(n, v)| (n.clone(), v.clone())).collect();
-    let proxies = if network == Mode::None { &[] } else { PROXIES };
-    env.extend(GUEST.iter().chain(proxies).map(|(n, v)| (OsString::from(n), OsString::from(v))));
+    let mut set = |these: &[(&str, &str)]| env.extend(these.iter().map(|(n, v)| (n.into(), v.into())));
+    set(GUEST);
+    if network != Mode::None {
+        let proxy = format!("http://127.0.0.1:{PROXY_PORT}");
+        set(&PROXIES.map(|name| (name, proxy.as_str())));
+        set(BESIDE_PROXIES);
+    }
     if setup.agent.is_some() {
         env.insert("SSH_AUTH_SOCK".into(), super::state::AGENT.into());
     }

@@ -6,10 +6,10 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use tokio::net::TcpListener;
 use vmclaude_init::wire::mux::Wire;
-use vmclaude_init::wire::proto::{Open, Start, Target};
+use vmclaude_init::wire::proto::{Open, PROXY_PORT, Start, Target};
 
 /// Where the guest's HTTP proxy listens; the host puts it into the environment.
-const PROXY: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 3128);
+const PROXY: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), PROXY_PORT);
 /// Where its SOCKS proxy does, for programs that are told so.
 const SOCKS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 1080);
 

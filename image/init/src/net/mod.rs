@@ -22,8 +22,8 @@ const OWN4: Ipv4Addr = Ipv4Addr::new(192, 0, 0, 2);
 const OWN6: Ipv6Addr = Ipv6Addr::new(0xfd5c, 0x71a3, 0x8e02, 0, 0, 0, 0, 2);
 /// Where the guest asks for names. Any address does, port 53 is what counts; this is the one in `/etc/resolv.conf`.
 const RESOLVER: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 0, 1));
-/// The routing table of connections.
-const TABLE: u32 = 3128;
+/// The routing table of connections: a number of no other table.
+const TABLE: u32 = 100;
 /// The TUN's packet size: the largest there is, so that no datagram is ever in pieces.
 const MTU: u32 = 65_535;
 /// How long the host may take to say whether it takes a datagram's flow.

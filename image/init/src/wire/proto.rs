@@ -21,6 +21,9 @@ pub const MAX_TO_HOST: usize = 64 << 10;
 /// The largest frame that the guest accepts from the host, in bytes: arguments and environment may be 2 MiB each.
 pub const MAX_TO_GUEST: usize = 8 << 20;
 
+/// The port of the guest's HTTP proxy, on its loopback: the supervisor, which carries every connection to the host.
+pub const PROXY_PORT: u16 = 3128;
+
 /// What a new stream is: the first bytes on it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Open {
