@@ -1,16 +1,9 @@
 #!/usr/bin/env bash
-# Times file work in DIR, a git work tree, and prints a line for each: the name, a tab, seconds. Run on the host and in the guest.
+# Times file work in DIR, a git work tree, on the host and in the guest. timed.sh goes in front of it.
 #   files-guest.sh DIR [NPM-CACHE]
 set -euo pipefail
 cd "$1"
 cache=${2:-}
-timed() { # NAME COMMAND...
-  local name=$1 from=$EPOCHREALTIME
-  shift
-  "$@" >/dev/null 2>&1
-  local to=$EPOCHREALTIME
-  printf '%s\t%s\n' "$name" "$(((${to/./} - ${from/./}) / 1000))"
-}
 timed 'find, first' find src -type f
 timed 'find, again' find src -type f
 timed 'git status, first' git status --short

@@ -3,11 +3,11 @@ tests/bench/net, in the project and with the home that it has made."""
 
 import os
 import pty
-import select
 import statistics
 import subprocess
 import sys
-import time
+
+import keys
 
 VM, SERVER = sys.argv[1:3]
 URL = f"http://{SERVER}/200M"
@@ -16,23 +16,14 @@ PRIORITY = ["chrt", "-r", "10"] if os.environ.get("CHRT") else []
 WORDS = [*PRIORITY, "env", "VMCLAUDE_WARM_START=0", VM]
 
 
-def echo(beside="", keys=200):
+def echo(beside=""):
     """The median time from a key to its echo by a guest's cat, in milliseconds, while the guest does `beside`."""
     pid, terminal = pty.fork()
     if pid == 0:
         script = f"stty raw -echo; {beside} echo ready; exec cat"
         os.execvp(WORDS[0], [*WORDS, "sh", "-c", script])
-    text = b""
-    while b"ready" not in text:
-        text += os.read(terminal, 4096)
-    while select.select([terminal], [], [], 1)[0]:
-        os.read(terminal, 4096)
-    times = []
-    for n in range(keys):
-        start = time.monotonic()
-        os.write(terminal, bytes([97 + n % 26]))
-        os.read(terminal, 1)
-        times.append((time.monotonic() - start) * 1e3)
+    keys.ready(terminal)
+    times = keys.echoes(terminal, 200)
     os.kill(pid, 9)
     os.waitpid(pid, 0)
     return statistics.median(times)

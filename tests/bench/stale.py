@@ -4,7 +4,7 @@ import os
 import shutil
 import statistics
 
-from files import measured, tree
+from files import TIMED, measured, tree
 from world import ENV, ROUNDS, VM, WORLD
 
 FILES = int(os.environ["BENCH_FILES"])
@@ -17,14 +17,7 @@ WORK = {
     "rg, every file": "rg --threads 1 --count needle src",
     "cat, every file": "cat src/*/*/*",
 }
-GUEST = """
-timed() {
-  local from=$EPOCHREALTIME
-  bash -c "$2" >/dev/null 2>&1
-  local to=$EPOCHREALTIME
-  printf '%s\\t%s\\n' "$1" "$(((${to/./} - ${from/./}) / 1000))"
-}
-""" + "".join(f"timed '{name}, {time}' '{work}'\n" for name, work in WORK.items() for time in ("first", "again"))
+GUEST = TIMED + "".join(f"timed '{name}, {time}' bash -c '{work}'\n" for name, work in WORK.items() for time in ("first", "again"))
 
 
 def main():

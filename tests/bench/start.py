@@ -3,12 +3,12 @@
 import hashlib
 import os
 import pty
-import select
 import statistics
 import subprocess
 import threading
 import time
 
+import keys
 from world import ENV, ROUNDS, VM, WORLD, memory, template
 
 KERNEL = os.environ["BENCH_KERNEL"]
@@ -71,7 +71,7 @@ def drain(pipe):
         pass
 
 
-def echo(keys=200, beside=""):
+def echo(beside=""):
     """The time from a key to its echo by a guest's cat, in milliseconds: each of them. `beside`: what another program of the
     guest does meanwhile; its stderr is a pipe that somebody reads."""
     out, into = os.pipe()
@@ -85,17 +85,8 @@ def echo(keys=200, beside=""):
         os.execve(VM, [VM, "sh", "-c", script], ENV)
     os.close(into)
     threading.Thread(target=drain, args=(out,), daemon=True).start()
-    text = b""
-    while b"ready" not in text:
-        text += os.read(terminal, 4096)
-    while select.select([terminal], [], [], 0.3)[0]:
-        os.read(terminal, 4096)
-    times, ours = [], memory(pid)
-    for n in range(keys):
-        start = time.monotonic()
-        os.write(terminal, bytes([97 + n % 26]))
-        os.read(terminal, 1)
-        times.append((time.monotonic() - start) * 1e3)
+    keys.ready(terminal)
+    ours, times = memory(pid), keys.echoes(terminal, 200)
     os.kill(pid, 9)
     os.waitpid(pid, 0)
     return times, ours
@@ -137,8 +128,8 @@ def main():
     show("claude --version, warm", times["claude warm"], "s", bare, "<= 1.0x")
     show("stdout, 100 MiB, sum checked", [stdout_rate() for _ in range(3)], "MB/s", None, ">= 45 MB/s")
     show("stdin, 32 MiB, start included", [stdin_rate() for _ in range(3)], "MB/s")
-    keys, (ours, qemu) = echo()
-    idle = show("echo through the terminal", keys, "ms", None, "<= 3 ms")
+    typed, (ours, qemu) = echo()
+    idle = show("echo through the terminal", typed, "ms", None, "<= 3 ms")
     show("the same while output flows", echo(beside="head -c 1T /dev/zero >&2")[0], "ms", None, f"<= {3 * idle:.2f} ms")
     show("the same while a program computes", echo(beside="while :; do :; done")[0], "ms")
     show("memory of ours per session, private", [ours], "MiB", None, "<= 30 MiB")
