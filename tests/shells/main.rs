@@ -5,6 +5,8 @@ mod batch;
 mod finding;
 mod hooks;
 mod interactive;
+#[path = "../support/on_terminal.rs"]
+mod on_terminal;
 mod person;
 mod pty;
 mod races;

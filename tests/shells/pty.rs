@@ -1,12 +1,11 @@
 //! A shell on a terminal, and somebody who types.
 
+use crate::on_terminal;
 use crate::world::World;
 use nix::pty::{Winsize, openpty};
 use std::fs::File;
 use std::io::{Read, Write};
-use std::os::fd::OwnedFd;
-use std::os::unix::process::CommandExt;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
@@ -36,22 +35,11 @@ impl Typist {
         Typist::start(command)
     }
 
-    fn start(mut command: Command) -> Typist {
+    fn start(command: Command) -> Typist {
         // Wide, so that no line is broken.
         let size = Winsize { ws_row: 50, ws_col: 2000, ws_xpixel: 0, ws_ypixel: 0 };
         let pty = openpty(Some(&size), None).expect("a terminal");
-        let end = |fd: &OwnedFd| Stdio::from(fd.try_clone().expect("dup"));
-        command.stdin(end(&pty.slave)).stdout(end(&pty.slave)).stderr(end(&pty.slave));
-        // SAFETY: setsid and ioctl are async-signal-safe; descriptor 0 is the terminal by then.
-        unsafe {
-            command.pre_exec(|| {
-                nix::unistd::setsid()?;
-                nix::errno::Errno::result(nix::libc::ioctl(0, nix::libc::TIOCSCTTY as _, 0))?;
-                Ok(())
-            });
-        }
-        let child = command.spawn().expect("the shell starts");
-        drop((pty.slave, command));
+        let child = on_terminal::start(command, pty.slave);
         let screen = Arc::new((Mutex::new(String::new()), Condvar::new()));
         let keys = File::from(pty.master);
         let mut from = keys.try_clone().expect("dup");

@@ -9,6 +9,7 @@ pub(crate) mod cases;
 pub(crate) mod image;
 pub(crate) mod leaks;
 pub(crate) mod netns;
+pub(crate) mod on_terminal;
 pub(crate) mod program;
 pub(crate) mod pty;
 pub(crate) mod wait;

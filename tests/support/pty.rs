@@ -3,15 +3,14 @@
 //! The shell is `dash`: it has job control and leaves the terminal's settings alone, so whatever changes them is ours.
 
 use super::wait::LIMIT;
-use super::{World, until};
+use super::{World, on_terminal, until};
 use nix::poll::{PollFd, PollFlags, poll};
 use nix::pty::{Winsize, openpty};
 use nix::sys::termios::{LocalFlags, tcgetattr};
 use std::fs::File;
 use std::io::{Read, Write};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::os::unix::process::CommandExt;
-use std::process::{Child, Stdio};
+use std::process::Child;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread::JoinHandle;
@@ -50,18 +49,7 @@ impl Typist {
         }
         let (uid, gid) = world.who.ids();
         nix::unistd::fchown(&pty.slave, Some(uid.into()), Some(gid.into())).expect("chown");
-        let end = |fd: &OwnedFd| Stdio::from(fd.try_clone().expect("dup"));
-        command.stdin(end(&pty.slave)).stdout(end(&pty.slave)).stderr(end(&pty.slave));
-        // SAFETY: setsid and ioctl are async-signal-safe; descriptor 0 is the terminal by then.
-        unsafe {
-            command.pre_exec(|| {
-                nix::unistd::setsid()?;
-                nix::errno::Errno::result(nix::libc::ioctl(0, nix::libc::TIOCSCTTY as _, 0))?;
-                Ok(())
-            });
-        }
-        let child = command.spawn().expect("the shell starts");
-        drop((pty.slave, command));
+        let child = on_terminal::start(command, pty.slave);
         let keys = File::from(pty.master);
         let screen = Arc::new((Mutex::new(String::new()), Condvar::new()));
         let closed = Arc::new(AtomicBool::new(false));

@@ -1,14 +1,20 @@
 //! Warm starts in the real VM: a machine that was saved once is copied, and copies share nothing.
 #![cfg(target_os = "linux")]
 
+#[path = "../support/image.rs"]
+#[allow(dead_code)] // One of its functions is for others.
+mod image;
 mod slot;
+#[path = "../support/wait.rs"]
+mod wait;
 mod world;
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::process::{Child, Command};
-use world::{World, until};
+use wait::until;
+use world::World;
 
 /// The phase that only a copy goes through.
 const PLUGGED: &str = "the share is plugged in";

@@ -1,14 +1,11 @@
 //! A home, a project and an installed vmclaude with the tests' image.
 
-use std::ffi::OsStr;
+use crate::image;
+use crate::wait::until;
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
-
-/// More than anything here takes on a machine that is busy with other virtual machines.
-const LIMIT: Duration = Duration::from_secs(240);
 
 /// See the module.
 pub(crate) struct World(tempfile::TempDir);
@@ -22,7 +19,7 @@ impl World {
         fs::copy(env!("CARGO_BIN_EXE_vmclaude"), world.path("opt/bin/vmclaude")).expect("cp");
         symlink("vmclaude", world.path("opt/bin/vmclaude-container")).expect("ln");
         world.configure("");
-        lend_image(&world.path("home/.local/share/vmclaude/images"));
+        image::lend(&world.path("home/.local/share"));
         world
     }
 
@@ -124,39 +121,5 @@ impl Drop for World {
         for pid in self.processes("__template") {
             let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGKILL);
         }
-    }
-}
-
-/// Makes the tests' image visible under hard links: equal files, so nobody computes digests again.
-#[allow(clippy::disallowed_methods)] // Host is for the program
-fn lend_image(to: &Path) {
-    let target = Path::new(env!("CARGO_BIN_EXE_vmclaude")).ancestors().nth(2).expect("target").to_path_buf();
-    let data = std::env::var_os("VMCLAUDE_TEST_DATA").map_or_else(|| target.join("tests/data"), PathBuf::from);
-    let store = data.join("vmclaude/images");
-    let id = fs::read_link(store.join("current")).unwrap_or_else(|e| {
-        panic!("no image for tests ({e}): XDG_DATA_HOME={} vmclaude image build, or tests/run", data.display())
-    });
-    fs::create_dir_all(to.join(&id)).expect("mkdir");
-    symlink(&id, to.join("current")).expect("ln");
-    for file in fs::read_dir(store.join(&id)).expect("an image").flatten() {
-        let (from, to) = (file.path(), to.join(&id).join(file.file_name()));
-        if from.extension() == Some(OsStr::new("json")) {
-            fs::copy(&from, &to).expect("cp");
-        } else {
-            fs::hard_link(&from, &to).or_else(|_| symlink(&from, &to)).expect("ln");
-        }
-    }
-}
-
-/// Waits until `is_so` gives a value.
-#[track_caller]
-pub(crate) fn until<T>(what: &str, mut is_so: impl FnMut() -> Option<T>) -> T {
-    let end = Instant::now() + LIMIT;
-    loop {
-        if let Some(value) = is_so() {
-            return value;
-        }
-        assert!(Instant::now() < end, "waited {LIMIT:?} in vain until {what}");
-        std::thread::sleep(Duration::from_millis(5));
     }
 }
