@@ -7,7 +7,7 @@ const LAYERS: &[&[&str]] = &[
     &["closed", "error", "exit", "files", "host", "os", "profile"],
     &["screen", "plan", "settings"],
     &["engine", "hook"],
-    &["enrollment", "net", "share", "watch", "session", "state", "git", "image", "passthrough", "tripwire"],
+    &["enrollment", "net", "share", "watch", "session", "state", "git", "image", "tripwire"],
     &["report", "run", "cli"],
     &["main", "lib"],
 ];
