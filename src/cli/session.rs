@@ -77,7 +77,7 @@ fn logs(host: &Host, words: &SessionLogs) -> Result<()> {
         over.iter().rfind(|e| fits(&e.facts) && here(&e.facts)).or_else(|| over.iter().rfind(|e| fits(&e.facts)));
     let (head, dir): (String, PathBuf) = match (lives, dead) {
         (Some(facts), _) => (sessions::head(facts, now(), None), runs.join(&facts.id)),
-        (None, Some(e)) => (sessions::head(&e.facts, now(), Some(&e.how)), ended::dir(&runs, &e.facts.id)),
+        (None, Some(e)) => (sessions::head(&e.facts, now(), Some(e)), ended::dir(&runs, &e.facts.id)),
         (None, None) => return Err(none(words.id.as_deref())),
     };
     report::note(&head);

@@ -1,7 +1,9 @@
 //! Sessions as people read them.
 
 use super::status::ago;
+use crate::session::ended::Ended;
 use crate::session::record::{Facts, Seen};
+use crate::session::usage::Peak;
 use std::fmt::Write;
 use vmclaude_shim::refusal::shown;
 
@@ -16,7 +18,7 @@ pub fn table(sessions: &[Seen], now: u64) -> String {
         let (cpu, memory) = (cpu(s.usage.cpu_ms), mib(s.usage.memory));
         let (id, pid) = (&s.facts.id, s.facts.pid);
         let _ = writeln!(out, "{id:<9} {pid:>8} {since:>10} {cpu:>9} {memory:>9}  {}", command(&s.facts));
-        let _ = writeln!(out, "{:<9} at most {}% of a processor, {}", "", s.peak.cpu_percent, mib(s.peak.memory));
+        let _ = writeln!(out, "{:<9} {}", "", most(s.peak));
         for forward in &s.forwards {
             let _ = writeln!(out, "{:<9} port {forward}", "");
         }
@@ -34,11 +36,19 @@ pub fn table(sessions: &[Seen], now: u64) -> String {
     out
 }
 
-/// What a session is, or was.
-pub fn head(facts: &Facts, now: u64, how: Option<&str>) -> String {
+/// What a session is, or was: then how it ended, and what it took.
+pub fn head(facts: &Facts, now: u64, ended: Option<&Ended>) -> String {
     let since = ago(now, facts.started);
-    let end = how.map_or_else(String::new, |how| format!(": {}", how.escape_debug()));
+    let end = ended.map_or_else(String::new, |e| format!(": {}; it took {}", e.how.escape_debug(), most(e.peak)));
     format!("session {}, {}, started {since} ago{end}", facts.id, command(facts))
+}
+
+/// Of processors nothing is known in the first seconds.
+fn most(peak: Peak) -> String {
+    match peak.cpu_percent {
+        0 => format!("at most {}", mib(peak.memory)),
+        percent => format!("at most {percent}% of a processor, {}", mib(peak.memory)),
+    }
 }
 
 /// A log with its name before each line. What a guest wrote into it is shown and does nothing to a terminal.
@@ -75,6 +85,12 @@ mod tests {
     fn a_log_does_nothing_to_a_terminal() {
         let text = log("console.log", b"a\x1b]52;c;eA==\x07b\r\n\n\0\0\nc\td\n");
         assert_eq!(text, "console.log: a\u{fffd}]52;c;eA==\u{fffd}b\nconsole.log: c\td\n");
+    }
+
+    #[test]
+    fn what_a_session_took() {
+        let most = |cpu_percent| most(Peak { cpu_percent, memory: 300 << 20 });
+        assert_eq!([most(0), most(150)], ["at most 300 MiB", "at most 150% of a processor, 300 MiB"]);
     }
 
     #[test]

@@ -168,8 +168,8 @@ impl House {
 
     /// Learns what the session takes: now and then, and once more at its end.
     pub(super) fn weigh(&mut self) {
-        let (usage, now) = (usage::of(&self.live.pids), Instant::now());
-        self.live.peak.memory = self.live.peak.memory.max(usage.memory);
+        let ((usage, most), now) = (usage::of(&self.live.pids), Instant::now());
+        self.live.peak.memory = self.live.peak.memory.max(most);
         match self.before {
             // Too short a time says nothing about processors.
             Some((then, _)) if now - then < TICK => {}

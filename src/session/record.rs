@@ -196,9 +196,9 @@ pub fn seen(runs: &Path) -> Vec<Seen> {
 /// What `facts`' session takes now.
 pub fn see(runs: &Path, facts: Facts) -> Seen {
     let live = live(&runs.join(&facts.id));
-    let usage = usage::of(&live.pids);
+    let (usage, most) = usage::of(&live.pids);
     let mut peak = live.peak;
-    peak.memory = peak.memory.max(usage.memory);
+    peak.memory = peak.memory.max(most);
     let Live { forwards, disk_full, proxies_only, .. } = live;
     Seen { facts, usage, peak, forwards, disk_full, proxies_only }
 }

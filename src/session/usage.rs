@@ -28,27 +28,33 @@ impl Peak {
     }
 }
 
-/// What these processes and their children take; those that are gone take nothing.
+/// What these processes and their children take, and the most memory that they ever took as far as their kernel kept it: a peak
+/// is short, and nobody looks all the time. Those that are gone take nothing.
 #[cfg(target_os = "linux")]
-pub fn of(pids: &[u32]) -> Usage {
-    let mut sum = Usage::default();
+pub fn of(pids: &[u32]) -> (Usage, u64) {
+    let (mut sum, mut most) = (Usage::default(), 0);
     for pid in pids {
+        let (guest, own) = (guest(*pid), private(*pid).unwrap_or(0));
         sum.cpu_ms += cpu_ms(*pid).unwrap_or(0);
-        sum.memory += private(*pid).unwrap_or(0) + guest(*pid);
+        sum.memory += own + guest;
+        // Whoever serves the guest's memory sees it as well, and it is counted once.
+        most += (own + guest).max(if guest > 0 { highest(*pid).unwrap_or(0) } else { 0 });
         // The share server's own child is in a namespace of its own, and has none.
         let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
         for child in children.split_whitespace().filter_map(|c| c.parse().ok()) {
+            let own = private(child).unwrap_or(0);
             sum.cpu_ms += cpu_ms(child).unwrap_or(0);
-            sum.memory += private(child).unwrap_or(0);
+            sum.memory += own;
+            most += own;
         }
     }
-    sum
+    (sum, most)
 }
 
 /// Nothing is known.
 #[cfg(not(target_os = "linux"))]
-pub fn of(_: &[u32]) -> Usage {
-    Usage::default()
+pub fn of(_: &[u32]) -> (Usage, u64) {
+    (Usage::default(), 0)
 }
 
 /// Time in user and kernel mode, its own and of children that ended.
@@ -65,8 +71,20 @@ fn cpu_ms(pid: u32) -> Option<u64> {
 /// What belongs to this process alone.
 #[cfg(target_os = "linux")]
 fn private(pid: u32) -> Option<u64> {
+    field(&std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?, "RssAnon:")
+}
+
+/// The most that this process had at any time, without the files of programs that it maps.
+#[cfg(target_os = "linux")]
+fn highest(pid: u32) -> Option<u64> {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-    let kib = status.lines().find_map(|l| l.strip_prefix("RssAnon:"))?.split_whitespace().next()?;
+    field(&status, "VmHWM:")?.checked_sub(field(&status, "RssFile:")?)
+}
+
+/// A line of `/proc/PID/status`, in bytes.
+#[cfg(target_os = "linux")]
+fn field(status: &str, name: &str) -> Option<u64> {
+    let kib = status.lines().find_map(|l| l.strip_prefix(name))?.split_whitespace().next()?;
     Some(kib.parse::<u64>().ok()? << 10)
 }
 
@@ -95,11 +113,21 @@ mod tests {
     #[cfg(target_os = "linux")]
     fn this_process_takes_something_and_a_dead_one_nothing() {
         let end = std::time::Instant::now() + std::time::Duration::from_secs(20);
-        while of(&[std::process::id()]).cpu_ms == 0 {
+        while of(&[std::process::id()]).0.cpu_ms == 0 {
             assert!(std::time::Instant::now() < end, "busy all the time");
         }
-        assert!(of(&[std::process::id()]).memory > 100 << 10);
-        assert_eq!(of(&[u32::MAX]), Usage::default());
+        assert!(of(&[std::process::id()]).0.memory > 100 << 10);
+        assert_eq!(of(&[u32::MAX]), (Usage::default(), 0));
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn what_was_given_back_is_remembered() {
+        let id = std::process::id();
+        let before = private(id).expect("a process");
+        drop(std::hint::black_box(vec![1_u8; 256 << 20]));
+        let (now, highest) = (private(id).expect("a process"), highest(id).expect("a process"));
+        assert!(now < before + (200 << 20) && highest > before + (200 << 20), "{before}, {now}, {highest}");
     }
 
     #[test]

@@ -60,7 +60,7 @@ fn two_in_one_project_are_listed_stopped_and_remembered() {
         assert_eq!(how, ["exited with 7", "killed by signal 15"], "{ended}");
         assert!(ended[0]["peak"]["memory"].as_u64() > Some(20 << 20), "{ended}");
         let logs = session(&world, &["logs", &second]);
-        assert!(logs.code() == Some(0) && logs.err().contains("exited with 7"), "{logs:?}");
+        assert!(logs.code() == Some(0) && logs.err().contains("exited with 7; it took at most "), "{logs:?}");
         session(&world, &["logs", "nonsense"]).assert_failure(64, &["there is no session nonsense"]);
         session(&world, &["stop", &second]).assert_failure(64, &["there is no session", "vmclaude session list"]);
     }
@@ -270,5 +270,8 @@ fn what_the_guest_frees_returns_to_the_host() {
         (now.0 + 300 < full && now.1 + 200 < disk).then_some(now)
     });
     println!("memory: {full} MiB, and {left} MiB after it was freed; disk: {disk} MiB, and {kept} MiB");
+    // Counts of pages in memory are a few of them behind.
+    let peak = json(&world)["sessions"][0]["peak"]["memory"].as_u64().expect("a number") >> 20;
+    assert!(peak + 16 >= full, "it took {full} MiB, and {peak} MiB is said to be the most");
     assert_eq!(session(&world, &["stop"]).code(), Some(0));
 }
