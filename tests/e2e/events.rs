@@ -185,6 +185,54 @@ fn a_thousand_of_each_and_none_is_lost_or_invented() {
     world.assert_clean();
 }
 
+/// Directories that are moved, change places and go, each with files to which something happens before and after, in one
+/// moment and in several.
+#[test]
+fn what_is_in_directories_that_move_or_go_is_heard() {
+    let world = world(user());
+    for file in ["a/b/c/f", "a/b/1", "a/2", "x/f", "y/f"] {
+        world.write(&format!("p/d/{file}"), "before");
+    }
+    let mut live = world.start(
+        "ls -lR d >/dev/null; (while [ ! -s log ]; do sleep 0.05; done; touch ready) & \
+         exec python3 watcher.py log d d/a d/a/b d/a/b/c d/x d/y",
+    );
+    let at = |path: &str| world.path("p/d").join(path);
+    let mv = |from: &str, to: &str| fs::rename(at(from), at(to)).expect("mv");
+    let moved = |from: &str, to: &str| [format!("d MOVED_FROM{from}"), format!("d MOVED_TO{to}")];
+    let written = |dir: &str| [format!("{dir} MODIFY f"), format!("{dir} CLOSE_WRITE f")];
+    for pause in [0, 1, 4, 30].map(std::time::Duration::from_millis) {
+        let wait = || std::thread::sleep(pause);
+        let before = log(&world).len();
+        for (from, to) in [("x", "t"), ("y", "x"), ("t", "y"), ("x", "t"), ("y", "x"), ("t", "y"), ("f", "g")] {
+            mv(from, to);
+            wait();
+        }
+        edit(&at("x/f"), "after!");
+        mv("g", "f");
+        mv("a", "z");
+        wait();
+        edit(&at("z/b/c/f"), "after!");
+        wait();
+        mv("z", "a");
+        let swap = [moved("/ x", "/ t"), moved("/ y", "/ x"), moved("/ t", "/ y")].concat();
+        let files = [moved(" f", " g"), written("d/x"), moved(" g", " f")].concat();
+        let away = [moved("/ a", "/ z"), written("d/a/b/c"), moved("/ z", "/ a")].concat();
+        let want = [swap.clone(), swap, files, away].concat();
+        until("all is heard", || (log(&world).len() >= before + want.len()).then_some(()));
+        assert_eq!(log(&world)[before..], want, "{pause:?}");
+    }
+    let before = log(&world).len();
+    fs::remove_dir_all(at("a")).expect("rm -r");
+    heard(&world, "d DELETE/ a");
+    let gone =
+        ["d DELETE/ a", "d/a DELETE 2", "d/a DELETE/ b", "d/a/b DELETE 1", "d/a/b DELETE/ c", "d/a/b/c DELETE f"];
+    assert_eq!(sorted(log(&world).split_off(before)), gone);
+    fs::write(world.path("p/log.stop"), "").expect("write");
+    assert_eq!(live.end().code(), Some(0));
+    world.assert_clean();
+}
+
 /// The same program, here and in the guest, hears the same of what is done beside it. Through Apple's share all but one thing:
 /// a file with two names may come back under the other one.
 #[test]

@@ -4,13 +4,14 @@ use super::Bounded;
 use super::table::Identity;
 use crate::share::guard::Guard;
 use crate::share::rules::errno;
+use std::collections::HashMap;
 use std::ffi::{CStr, CString};
 use std::fs::File;
 use std::io;
 use std::os::fd::AsRawFd;
 use std::time::Duration;
 use virtiofsd::filesystem::{Context, Entry, FileSystem};
-use virtiofsd::fuse::Attr;
+use virtiofsd::fuse::{Attr, ROOT_ID};
 
 /// A file of the host's as it is now.
 #[derive(Debug, Clone, Copy)]
@@ -38,6 +39,11 @@ pub(super) fn look(root: &File, path: &CStr) -> Option<Look> {
         modified: time(stat.stx_mtime),
         changed: time(stat.stx_ctime),
     })
+}
+
+/// Whoever asks for himself, and not for a program of the guest.
+fn nobody() -> Context {
+    Context { uid: 0.into(), gid: 0.into(), pid: 0 }
 }
 
 impl<F: FileSystem<Inode = u64, Handle = u64>> Bounded<F> {
@@ -71,6 +77,52 @@ impl<F: FileSystem<Inode = u64, Handle = u64>> Bounded<F> {
         self.table().path(parent, name)
     }
 
+    /// The same when these directories are in others, by these names.
+    pub(in crate::share) fn path_after(
+        &self,
+        moved: &HashMap<u64, (u64, Vec<u8>)>,
+        parent: u64,
+        name: &CStr,
+    ) -> Option<CString> {
+        self.table().path_after(moved, parent, name)
+    }
+
+    /// Whether the directory `id` is on the host where the guest takes it to be.
+    pub(in crate::share) fn is_in_place(&self, id: u64) -> bool {
+        let (identity, path) = {
+            let table = self.table();
+            (table.identity(id), table.path(id, c"."))
+        };
+        id == ROOT_ID || path.and_then(|path| look(&self.root, &path)).is_some_and(|there| there.identity == identity)
+    }
+
+    /// What the guest knows as `name` in `parent`, if that is not what is there.
+    pub(in crate::share) fn outdated(&self, parent: u64, name: &CStr) -> Option<u64> {
+        let known = self.named(parent, name)?;
+        let there = match self.is_in_place(parent) {
+            true => self.look(parent, name).and_then(|(_, there)| there),
+            false => self.look_within(parent, name),
+        };
+        (there.map(|there| there.identity) != Some(self.identity(known))).then_some(known)
+    }
+
+    /// What is `name` in `parent`, wherever that is, if it is open.
+    pub(in crate::share) fn look_within(&self, parent: u64, name: &CStr) -> Option<Look> {
+        let (below, directory) = {
+            let mut table = self.table();
+            (table.below(parent)?, table.identity(parent))
+        };
+        let Entry { inode, attr, .. } = self.inner.lookup(nobody(), below, name).ok()?;
+        self.inner.forget(nobody(), inode, 1);
+        Some(Look {
+            identity: Identity { ino: attr.ino, ..directory },
+            mode: attr.mode,
+            size: attr.size,
+            modified: (attr.mtime, attr.mtimensec),
+            changed: (attr.ctime, attr.ctimensec),
+        })
+    }
+
     /// That path, and what is there.
     pub(in crate::share) fn look(&self, parent: u64, name: &CStr) -> Option<(CString, Option<Look>)> {
         let path = self.path(parent, name)?;
@@ -97,7 +149,7 @@ impl<F: FileSystem<Inode = u64, Handle = u64>> Bounded<F> {
     pub(in crate::share) fn release_kept(&self, id: u64) {
         let mut given = Vec::new();
         self.table().forget(id, 1, &mut given);
-        self.give(Context { uid: 0.into(), gid: 0.into(), pid: 0 }, given);
+        self.give(nobody(), given);
     }
 
     /// The guest is told that `node` has no longer the name `name` in `parent`.

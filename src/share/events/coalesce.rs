@@ -13,7 +13,7 @@ pub(super) enum Change {
     Write { key: Key, changed: bool, closed: bool },
     Attributes(Key),
     Delete(Key, bool),
-    Rename { from: Key, to: Key },
+    Rename { from: Key, to: Key, directory: bool },
 }
 
 impl Change {
@@ -39,7 +39,7 @@ pub(super) fn changes(happenings: Vec<Happening>) -> Vec<Change> {
             What::Deleted => list.delete(key, directory),
             What::From(cookie) => drop(moving.insert(cookie, (key, directory))),
             What::To(cookie) => match moving.remove(&cookie) {
-                Some((from, _)) => list.rename(from, key),
+                Some((from, directory)) => list.rename(from, key, directory),
                 None => list.push(Change::Create(key)),
             },
         }
@@ -114,10 +114,10 @@ impl List {
     }
 
     /// A file that was made in this list and renamed, as when it is saved aside: only the renaming is told.
-    fn rename(&mut self, from: Key, to: Key) {
+    fn rename(&mut self, from: Key, to: Key, directory: bool) {
         self.unsay(&from);
         self.unsay(&to);
-        self.push(Change::Rename { from, to });
+        self.push(Change::Rename { from, to, directory });
     }
 }
 
@@ -141,7 +141,7 @@ mod tests {
             }
             Change::Attributes(key) => format!("@{}", name(key)),
             Change::Delete(key, _) => format!("-{}", name(key)),
-            Change::Rename { from, to } => format!("{}>{}", name(from), name(to)),
+            Change::Rename { from, to, .. } => format!("{}>{}", name(from), name(to)),
         };
         changes(happened.iter().map(happening).collect()).iter().map(text).collect()
     }

@@ -13,6 +13,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 use virtiofsd::filesystem::{Context, Entry, FileSystem};
+use virtiofsd::fuse::Attr;
 
 /// See the module. Without events it is only in between.
 pub(in crate::share) struct Ghosts<F> {
@@ -60,11 +61,12 @@ impl<F: FileSystem<Inode = u64, Handle = u64>> Ghosts<F> {
     ) -> io::Result<Entry> {
         if let Some(events) = self.repeated(ctx) {
             let mut state = events.state();
-            if state.ghost(parent, name) != Some(&Ghost::Create) {
+            let Some(Ghost::Create(kind)) = state.ghost(parent, name).cloned() else {
                 return Err(errno(libc::EPERM));
-            }
+            };
             state.lay(self.fs.inner(), parent, name);
-            return Ok(self.learn(parent, name, self.fs.lookup(ctx, parent, name)?));
+            let found = self.fs.lookup(ctx, parent, name).or_else(|e| self.gone(ctx, parent, name, kind, e))?;
+            return Ok(self.learn(parent, name, found));
         }
         let entry = self.noted(ctx, make, |state, entry| {
             state.did(parent, name, Kind::Created);
@@ -93,7 +95,8 @@ impl<F: FileSystem<Inode = u64, Handle = u64>> Ghosts<F> {
         self.noted(ctx, remove, |state, ()| state.did(parent, name, Kind::Deleted))
     }
 
-    /// What the repeating thread finds under a name.
+    /// What the repeating thread finds under a name. Where nothing is announced, that is what the guest knows: should something
+    /// else be there, then that is told later, and the guest's kernel must not find it out on the way to something in it.
     fn haunted(&self, ctx: Context, events: &Events, parent: u64, name: &CStr) -> io::Result<Entry> {
         let ghost = {
             let mut state = events.state();
@@ -101,18 +104,40 @@ impl<F: FileSystem<Inode = u64, Handle = u64>> Ghosts<F> {
             state.ghost(parent, name).cloned()
         };
         match ghost {
-            Some(Ghost::Create | Ghost::To(None)) => Err(errno(libc::ENOENT)),
-            Some(Ghost::Delete(node) | Ghost::To(Some(node)) | Ghost::From(Some(node), _)) => {
+            Some(Ghost::Create(_) | Ghost::To(None)) => Err(errno(libc::ENOENT)),
+            Some(Ghost::Delete(node) | Ghost::To(Some(node)) | Ghost::From(Some(node), ..)) => {
                 self.fs.recall(ctx, parent, name, node)
             }
-            Some(Ghost::From(None, (dir, now))) => {
+            Some(Ghost::From(None, (dir, now), kind)) => {
                 let now = CString::new(now).map_err(|_| errno(libc::EINVAL))?;
-                let mut entry = self.fs.lookup(ctx, dir, &now)?;
+                let found = self.fs.lookup(ctx, dir, &now);
+                let mut entry = found.or_else(|e| self.gone(ctx, parent, name, kind, e))?;
                 (entry.entry_timeout, entry.attr_timeout) = (Duration::ZERO, Duration::ZERO);
                 Ok(entry)
             }
-            None => Ok(self.learn(parent, name, self.fs.lookup(ctx, parent, name)?)),
+            None => match self.fs.inner().outdated(parent, name) {
+                Some(known) => self.fs.recall(ctx, parent, name, known),
+                None => Ok(self.learn(parent, name, self.fs.lookup(ctx, parent, name)?)),
+            },
         }
+    }
+
+    /// What the repeating thread finds of a file that was there when it was announced, and which nobody in the guest knew.
+    fn gone(&self, ctx: Context, parent: u64, name: &CStr, kind: u32, why: io::Error) -> io::Result<Entry> {
+        if why.raw_os_error() != Some(libc::ENOENT) {
+            return Err(why);
+        }
+        self.fs.recall(ctx, parent, name, self.fs.inner().phantom(kind))
+    }
+
+    /// How a file is for the repeating thread: as long as it is not told that it is gone, it has a name. A guest's kernel ends
+    /// the watches of what has none as soon as it is done with it, and does not come to tell the rest.
+    fn attributes(&self, ctx: Context, inode: u64, handle: Option<u64>) -> io::Result<(Attr, Duration)> {
+        let (mut attr, timeout) = self.fs.getattr(ctx, inode, handle)?;
+        if self.repeated(ctx).is_some() {
+            attr.nlink = attr.nlink.max(1);
+        }
+        Ok((attr, timeout))
     }
 
     /// A directory that the guest is told of may be watched there.

@@ -13,6 +13,9 @@
 mod coalesce;
 mod echo;
 mod ghosts;
+#[cfg(test)]
+mod moved_tests;
+mod prepare;
 mod server;
 #[cfg(test)]
 mod tests;

@@ -1,10 +1,11 @@
 //! What the two sides of the server share: who in the guest repeats, what is announced, what the guest did itself. And the
 //! side that talks to whoever watches.
 
-use super::coalesce::{Change, Key, changes};
+use super::coalesce::Key;
 use super::echo::{Echo, Kind, Stamp};
-use super::{FromServer, Happening, MAX_FRAME, ToServer, What};
-use crate::share::bounded::{Bounded, Look};
+use super::prepare::prepare;
+use super::{FromServer, MAX_FRAME, ToServer};
+use crate::share::bounded::Bounded;
 use crate::share::guard::Guard;
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::ffi::{CStr, CString};
@@ -16,7 +17,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use virtiofsd::filesystem::FileSystem;
 use virtiofsd::fuse::Attr;
-use vmclaude_init::wire::proto::{self, Act};
+use vmclaude_init::wire::proto;
 
 /// How long what is announced is good after the last repetition. The guest says when it is done; this is for one that died.
 const GOOD: Duration = Duration::from_secs(60);
@@ -24,12 +25,12 @@ const GOOD: Duration = Duration::from_secs(60);
 /// What the guest's supervisor is going to do to a name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Ghost {
-    /// Make it: it is not there yet.
-    Create,
+    /// Make it, of this kind: it is not there yet.
+    Create(u32),
     /// Remove it: it is still this file.
     Delete(u64),
-    /// Rename it: it is still this file, or if the guest never knew it, what is now under this name.
-    From(Option<u64>, Key),
+    /// Rename it: it is still this file, or if the guest never knew it, what is now under this name; of this kind.
+    From(Option<u64>, Key, u32),
     /// Rename something to it: it is still this file, or nothing.
     To(Option<u64>),
 }
@@ -38,9 +39,9 @@ impl Ghost {
     /// The file that it is about, where there is one.
     fn file(&self) -> Option<u64> {
         match self {
-            Ghost::Create => None,
+            Ghost::Create(_) => None,
             Ghost::Delete(file) => Some(*file),
-            Ghost::From(file, _) | Ghost::To(file) => *file,
+            Ghost::From(file, ..) | Ghost::To(file) => *file,
         }
     }
 }
@@ -137,9 +138,20 @@ impl State {
     }
 
     /// Its file is kept so long: the guest may forget it between one repetition and the next, and would not find it again.
-    fn announce<F: FileSystem<Inode = u64, Handle = u64>>(&mut self, fs: &Bounded<F>, key: Key, ghost: Ghost) {
+    pub(super) fn announce<F: FileSystem<Inode = u64, Handle = u64>>(
+        &mut self,
+        fs: &Bounded<F>,
+        key: Key,
+        ghost: Ghost,
+    ) {
         ghost.file().into_iter().for_each(|file| fs.keep(file));
         self.ghosts.entry(key).or_default().push_back(ghost);
+    }
+
+    /// A list is begun, and what was announced before is void.
+    pub(super) fn begin<F: FileSystem<Inode = u64, Handle = u64>>(&mut self, fs: &Bounded<F>) {
+        self.lay_all(fs);
+        self.since = Instant::now();
     }
 
     /// Nothing is announced any more.
@@ -201,84 +213,4 @@ fn receive(from: &mut File) -> io::Result<ToServer> {
     let mut bytes = vec![0; len];
     from.read_exact(&mut bytes)?;
     proto::decode(&bytes)
-}
-
-/// Drops what the guest did itself, and announces the rest.
-fn prepare<F: FileSystem<Inode = u64, Handle = u64>>(
-    state: &mut State,
-    fs: &Bounded<F>,
-    happened: Vec<Happening>,
-) -> Vec<Act> {
-    state.lay_all(fs);
-    state.since = Instant::now();
-    let foreign = happened.into_iter().filter(|happening| !is_own(state, fs, happening)).collect();
-    changes(foreign).into_iter().filter_map(|change| announce(state, fs, change)).collect()
-}
-
-fn is_own<F: FileSystem<Inode = u64, Handle = u64>>(state: &mut State, fs: &Bounded<F>, happening: &Happening) -> bool {
-    let Happening { dir, name, what, .. } = happening;
-    let key = (*dir, name.clone());
-    if state.echo.is_of_name(&key, *what) {
-        return true;
-    }
-    if !matches!(what, What::Changed | What::Closed | What::Attributes) {
-        return false;
-    }
-    let there = look(fs, &key).and_then(|(_, there, _)| there);
-    there.is_some_and(|there| state.echo.is_of_file(there.identity, *what, look_stamp(&there)))
-}
-
-/// The file that the guest knows by this name, the one that is there, and the path.
-fn look<F: FileSystem<Inode = u64, Handle = u64>>(
-    fs: &Bounded<F>,
-    key: &Key,
-) -> Option<(Option<u64>, Option<Look>, Vec<u8>)> {
-    let name = CString::new(key.1.clone()).ok()?;
-    let (path, look) = fs.look(key.0, &name)?;
-    Some((fs.named(key.0, &name), look, path.into_bytes()))
-}
-
-pub(super) fn look_stamp(look: &Look) -> Stamp {
-    Stamp { size: look.size, modified: look.modified, changed: look.changed }
-}
-
-/// Makes the server ready for the repetition of a change; `None` where there is nothing (any more) to repeat.
-fn announce<F: FileSystem<Inode = u64, Handle = u64>>(
-    state: &mut State,
-    fs: &Bounded<F>,
-    change: Change,
-) -> Option<Act> {
-    match change {
-        Change::Create(key) => {
-            let (_, there, path) = look(fs, &key)?;
-            let mode = there?.mode;
-            state.announce(fs, key, Ghost::Create);
-            Some(Act::Create(path, mode & libc::S_IFMT))
-        }
-        Change::Write { key, changed, closed } => {
-            let (_, there, path) = look(fs, &key)?;
-            there.map(|_| Act::Write { path, changed, closed })
-        }
-        Change::Attributes(key) => {
-            let (_, there, path) = look(fs, &key)?;
-            there.map(|_| Act::Attributes(path))
-        }
-        Change::Delete(key, directory) => {
-            let (known, _, path) = look(fs, &key)?;
-            let kind = if directory { libc::S_IFDIR } else { libc::S_IFREG };
-            let node = known.unwrap_or_else(|| fs.phantom(kind));
-            state.announce(fs, key, Ghost::Delete(node));
-            Some(Act::Delete(path, fs.is_directory(node)))
-        }
-        Change::Rename { from, to } => {
-            let (known, _, old) = look(fs, &from)?;
-            let (over, there, new) = look(fs, &to)?;
-            let there = fs.known(&there?);
-            let node = known.or(there);
-            let over = over.filter(|over| Some(*over) != node && Some(*over) != there);
-            state.announce(fs, from, Ghost::From(node, to.clone()));
-            state.announce(fs, to, Ghost::To(over));
-            Some(Act::Rename(old, new))
-        }
-    }
 }

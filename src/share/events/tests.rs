@@ -21,25 +21,25 @@ use vmclaude_init::wire::proto;
 
 const BY: i32 = 77;
 
-struct World {
-    dir: tempfile::TempDir,
-    fs: Ghosts<PassthroughFs>,
+pub(super) struct World {
+    pub(super) dir: tempfile::TempDir,
+    pub(super) fs: Ghosts<PassthroughFs>,
     control: UnixStream,
-    work: u64,
+    pub(super) work: u64,
 }
 
-fn guest() -> Context {
+pub(super) fn guest() -> Context {
     let (uid, gid) = (nix::unistd::geteuid().as_raw(), nix::unistd::getegid().as_raw());
     Context { uid: uid.into(), gid: gid.into(), pid: 9 }
 }
 
 /// The thread that repeats.
-fn ghost() -> Context {
+pub(super) fn ghost() -> Context {
     Context { pid: BY, ..guest() }
 }
 
 impl World {
-    fn new() -> World {
+    pub(super) fn new() -> World {
         let dir = tempfile::tempdir().expect("tempdir");
         fs::create_dir_all(dir.path().join("work/d")).expect("mkdir");
         for file in ["f", "g", "d/h"] {
@@ -63,7 +63,7 @@ impl World {
         world
     }
 
-    fn at(&self, path: &str) -> PathBuf {
+    pub(super) fn at(&self, path: &str) -> PathBuf {
         self.dir.path().join("work").join(path)
     }
 
@@ -80,7 +80,7 @@ impl World {
     }
 
     /// What is to be repeated of this.
-    fn happened(&mut self, what: &[(&str, What)]) -> Vec<Act> {
+    pub(super) fn happened(&mut self, what: &[(&str, What)]) -> Vec<Act> {
         self.happened_in(self.work, what)
     }
 
@@ -91,7 +91,11 @@ impl World {
             what: *what,
             directory: name.starts_with("dir"),
         };
-        self.say(&ToServer::Happened(what.iter().map(happening).collect()));
+        self.heard_of(what.iter().map(happening).collect())
+    }
+
+    pub(super) fn heard_of(&mut self, happened: Vec<Happening>) -> Vec<Act> {
+        self.say(&ToServer::Happened(happened));
         loop {
             match self.heard() {
                 FromServer::Acts(acts) => return acts,
@@ -100,23 +104,23 @@ impl World {
         }
     }
 
-    fn find(&self, name: &CStr) -> u64 {
+    pub(super) fn find(&self, name: &CStr) -> u64 {
         self.fs.lookup(guest(), self.work, name).expect("lookup").inode
     }
 }
 
-fn path(name: &str) -> Vec<u8> {
+pub(super) fn path(name: &str) -> Vec<u8> {
     format!("work/{name}").into_bytes()
 }
 
-fn code<T>(result: io::Result<T>) -> i32 {
+pub(super) fn code<T>(result: io::Result<T>) -> i32 {
     result.err().map_or(0, |e| e.raw_os_error().unwrap_or(-1))
 }
 
-type Entry = (PathBuf, u64, i64, i64, i64, i64, Vec<u8>);
+pub(super) type Entry = (PathBuf, u64, i64, i64, i64, i64, Vec<u8>);
 
 /// Everything about a tree that a ghost could have changed.
-fn picture(dir: &Path) -> Vec<Entry> {
+pub(super) fn picture(dir: &Path) -> Vec<Entry> {
     let mut all = Vec::new();
     for entry in fs::read_dir(dir).expect("list").flatten() {
         let (path, meta) = (entry.path(), fs::symlink_metadata(entry.path()).expect("stat"));

@@ -1,12 +1,16 @@
 //! The way to a file, by the directories that it was last seen in.
 
 use super::{Identity, Table};
+use std::collections::HashMap;
 use std::ffi::{CStr, CString};
 use std::sync::Arc;
 use virtiofsd::fuse::ROOT_ID;
 
 /// A chain of directories that is longer than this has become a ring: the host moved them about meanwhile.
 const DEEPEST: usize = 4096;
+
+/// Where directories are: in which one, and by what name.
+pub(in crate::share::bounded) type Places = HashMap<u64, (u64, Vec<u8>)>;
 
 /// A step of the way to a file that is not open: what has to be found in the directory before it.
 #[derive(Debug, Clone)]
@@ -46,15 +50,24 @@ impl Table {
 
     /// The path of `name` in `parent`, from the root.
     pub(in crate::share::bounded) fn path(&self, parent: u64, name: &CStr) -> Option<CString> {
+        self.path_after(&HashMap::new(), parent, name)
+    }
+
+    /// The same when these directories have another place.
+    pub(in crate::share::bounded) fn path_after(&self, moved: &Places, parent: u64, name: &CStr) -> Option<CString> {
         let mut names = vec![name.to_bytes()];
         let mut at = parent;
         while at != ROOT_ID {
-            let node = self.nodes.get(&at)?;
-            if node.nameless || names.len() > DEEPEST {
+            let (parent, name) = match (moved.get(&at), self.nodes.get(&at)?) {
+                (Some((parent, name)), _) => (*parent, &name[..]),
+                (None, node) if !node.nameless => (node.parent, node.name.to_bytes()),
+                _ => return None,
+            };
+            if names.len() > DEEPEST {
                 return None;
             }
-            names.push(node.name.to_bytes());
-            at = node.parent;
+            names.push(name);
+            at = parent;
         }
         names.reverse();
         CString::new(names.join(&b'/')).ok()

@@ -2,7 +2,8 @@
 
 use super::Ghosts;
 use crate::share::events::echo::Kind;
-use crate::share::events::server::{Ghost, look_stamp, stamp};
+use crate::share::events::prepare::look_stamp;
+use crate::share::events::server::{Ghost, stamp};
 use crate::share::rules::errno;
 use std::ffi::CStr;
 use std::io;
@@ -46,7 +47,7 @@ impl<F: FileSystem<Inode = u64, Handle = u64>> FileSystem for Ghosts<F> {
     }
 
     fn getattr(&self, ctx: Context, inode: u64, handle: Option<u64>) -> io::Result<(Attr, Duration)> {
-        self.fs.getattr(ctx, inode, handle)
+        self.attributes(ctx, inode, handle)
     }
 
     #[rustfmt::skip]
@@ -55,7 +56,7 @@ impl<F: FileSystem<Inode = u64, Handle = u64>> FileSystem for Ghosts<F> {
     ) -> io::Result<(Attr, Duration)> {
         if self.repeated(ctx).is_some() {
             // That is how a change is repeated; it is done already.
-            return self.fs.getattr(ctx, inode, None);
+            return self.attributes(ctx, inode, None);
         }
         let set = || self.fs.setattr(ctx, inode, attr, handle, valid);
         self.noted(ctx, set, |state, (attr, _)| {
@@ -96,7 +97,7 @@ impl<F: FileSystem<Inode = u64, Handle = u64>> FileSystem for Ghosts<F> {
     fn rename(&self, ctx: Context, old: u64, name: &CStr, new: u64, to: &CStr, flags: u32) -> io::Result<()> {
         if let Some(events) = self.repeated(ctx) {
             let mut state = events.state();
-            let (Some(Ghost::From(node, _)), Some(Ghost::To(over))) =
+            let (Some(Ghost::From(node, ..)), Some(Ghost::To(over))) =
                 (state.ghost(old, name).cloned(), state.ghost(new, to).cloned())
             else {
                 return Err(errno(libc::EPERM));
