@@ -18,7 +18,7 @@ const LOOKUPS: usize = 32;
 const PATIENCE: Duration = Duration::from_secs(1);
 /// Those that hang, at one time. A lookup cannot be called off.
 const HANGING: usize = 160;
-/// How long a name waits for a turn, in patiences.
+/// How long a name waits for a turn, in patiences: others are through by then, or hang. Where no more may hang, one must do.
 const WAIT: u32 = 3;
 /// Names that had none in that time, for which the configured servers are asked by ourselves. What only the host's resolver knows
 /// is not found that way, but this can be called off: for one more, the oldest is.
@@ -121,7 +121,8 @@ impl<R: Resolver> Lookup<R> {
     }
 
     async fn resolve(&self, name: String) -> Option<Vec<IpAddr>> {
-        let found = match timeout(self.patience * WAIT, self.turn(&name)).await {
+        let wait = if self.hanging.available_permits() > 0 { WAIT } else { 1 };
+        let found = match timeout(self.patience * wait, self.turn(&name)).await {
             Ok(turn) => self.find(name.clone(), turn?).await,
             Err(_) => self.ask(&name).await?,
         };

@@ -4,6 +4,7 @@
 use super::dns::{self, Code, Question};
 use super::{Denial, Policy};
 use crate::plan::network::{Local, Mode};
+use std::future::Future;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -28,20 +29,39 @@ const LIST: &str = "/etc/resolv.conf";
 
 /// Serves one stream of questions until it ends. `whole`: answers may have any size.
 pub(super) async fn serve(stream: impl AsyncRead + AsyncWrite + Unpin, whole: bool, policy: &Arc<Policy>) {
+    let answer_one = |message: Vec<u8>| {
+        let policy = policy.clone();
+        async move { answer(&message, whole, &policy).await }
+    };
+    converse(stream, answer_one).await;
+}
+
+/// Passes on questions and their answers. Who ends a stream still wants answers; who resets it does not, and is not in the way of
+/// others until they have come.
+async fn converse<A>(stream: impl AsyncRead + AsyncWrite + Unpin, answer: impl Fn(Vec<u8>) -> A)
+where
+    A: Future<Output = Option<Vec<u8>>> + Send + 'static,
+{
     let (mut from, mut to) = split(stream);
     let (answers, mut ready) = mpsc::channel::<Vec<u8>>(AT_ONCE);
     let read = async move {
         let mut asked = JoinSet::new();
-        while let Ok(Ok(message)) = timeout(IDLE, next(&mut from)).await {
-            if asked.len() >= AT_ONCE {
-                asked.join_next().await;
-            }
-            let (policy, answers) = (policy.clone(), answers.clone());
-            asked.spawn(async move {
-                if let Some(answer) = answer(&message, whole, &policy).await {
-                    let _ = answers.send(answer).await;
+        loop {
+            match timeout(IDLE, next(&mut from)).await {
+                Ok(Ok(message)) => {
+                    if asked.len() >= AT_ONCE {
+                        asked.join_next().await;
+                    }
+                    let (answer, answers) = (answer(message), answers.clone());
+                    asked.spawn(async move {
+                        if let Some(answer) = answer.await {
+                            let _ = answers.send(answer).await;
+                        }
+                    });
                 }
-            });
+                Ok(Err(e)) if e.kind() != io::ErrorKind::UnexpectedEof => return,
+                Ok(Err(_)) | Err(_) => break,
+            }
         }
         while asked.join_next().await.is_some() {}
     };

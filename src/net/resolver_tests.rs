@@ -1,13 +1,17 @@
 //! Against servers on the loopback.
 
-use super::{answer, forward, servers};
+use super::{answer, converse, forward, servers};
 use crate::net::{Policy, dns, serve_names};
 use crate::plan::Network;
 use crate::plan::network::Mode;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, UdpSocket};
+use tokio::time::timeout;
 use vmclaude_init::wire::proto::{Dialled, MAX_TO_GUEST, receive};
 
 /// A question for a record of this type.
@@ -136,4 +140,28 @@ async fn a_stream_carries_many_questions() {
     let mut all = Vec::new();
     guest.read_to_end(&mut all).await.unwrap();
     assert_eq!(all.len(), 50 * (2 + ask("localhost", 1).len() + 16));
+}
+
+/// What a stream is that the other side has reset.
+struct Reset;
+
+impl tokio::io::AsyncRead for Reset {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        _: &mut tokio::io::ReadBuf<'_>,
+    ) -> Poll<std::io::Result<()>> {
+        Poll::Ready(Err(std::io::ErrorKind::ConnectionReset.into()))
+    }
+}
+
+#[tokio::test]
+async fn a_stream_that_was_given_up_does_not_wait_for_answers() {
+    let asked = &[0, 1, b'x'][..];
+    let stream = tokio::io::join(asked.chain(Reset), tokio::io::sink());
+    let served = converse(stream, |_| std::future::pending());
+    timeout(Duration::from_secs(5), served).await.expect("it ends");
+    let stream = tokio::io::join(asked, tokio::io::sink());
+    let served = converse(stream, |_| std::future::pending());
+    timeout(Duration::from_millis(100), served).await.expect_err("it was only ended");
 }
