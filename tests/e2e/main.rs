@@ -14,6 +14,7 @@ mod exits;
 mod flood;
 mod ipv6;
 mod modes;
+mod names;
 mod network;
 mod ports;
 mod protected;
