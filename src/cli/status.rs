@@ -130,7 +130,8 @@ fn of_project(host: &Host, settings: Settings, problems: &mut Vec<Problem>) -> S
 
 /// Files that run unasked and that sessions changed here.
 fn review(host: &Host, problems: &mut Vec<Problem>) {
-    let Ok(Some(project)) = enrollment::project(host) else { return };
+    // Sessions of a directory that is not enrolled are looked at as well.
+    let Ok(project) = enrollment::project_or_here(host) else { return };
     let identity = enrollment::open_root(host, &project).ok().and_then(|root| Identity::of_open(&root).ok());
     let waiting = identity.and_then(|identity| Store::look(&host.dirs.state, &identity.text()));
     if let Some(n) = waiting.map(|waiting| waiting.changes.len()).filter(|n| *n > 0) {

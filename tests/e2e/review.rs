@@ -123,3 +123,13 @@ fn a_session_that_was_killed_is_reviewed_too_and_a_pipe_hears_nothing() {
     world.in_vm(&["true"]);
     assert!(!world.vmclaude(&["review"]).done().out().contains("conftest"));
 }
+
+#[test]
+fn sessions_of_a_directory_that_is_not_enrolled_wait_for_a_review_too() {
+    let world = World::new(Who::nth(1));
+    world.write("p/Makefile", "all:\n");
+    let waits = || world.vmclaude(&["status"]).done().out().contains("a file that runs unasked was changed in a VM");
+    assert!(!waits());
+    assert_eq!(world.in_vm(&["sh", "-c", "echo evil: >> Makefile"]).code(), Some(0));
+    assert!(waits() && world.vmclaude(&["review"]).done().out().contains("+evil"));
+}
