@@ -18,7 +18,10 @@ pub fn table(sessions: &[Seen], now: u64) -> String {
         let (cpu, memory) = (cpu(s.usage.cpu_ms), mib(s.usage.memory));
         let (id, pid) = (&s.facts.id, s.facts.pid);
         let _ = writeln!(out, "{id:<9} {pid:>8} {since:>10} {cpu:>9} {memory:>9}  {}", command(&s.facts));
-        let _ = writeln!(out, "{:<9} {}", "", most(s.peak));
+        // Nothing is known of one that is starting.
+        if s.peak != Peak::default() {
+            let _ = writeln!(out, "{:<9} {}", "", most(s.peak));
+        }
         for forward in &s.forwards {
             let _ = writeln!(out, "{:<9} port {forward}", "");
         }

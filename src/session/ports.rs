@@ -54,13 +54,14 @@ impl Ports {
                     .next("vmclaude session list")),
             };
         }
-        let another =
-            format!("vmclaude session forward {}:{}", forward.host.checked_add(1).unwrap_or(8080), forward.guest);
+        let another = |host: u16| format!("vmclaude session forward {host}:{}", forward.guest);
+        let next = another(forward.host.checked_add(1).unwrap_or(8080));
         let door = listen(forward.host).map_err(|e| match e.kind() {
-            std::io::ErrorKind::AddrInUse => {
-                fail().because("another program on this machine listens there").next(another)
-            }
-            _ => fail().because(e).next(another),
+            std::io::ErrorKind::AddrInUse => fail().because("another program on this machine listens there").next(next),
+            std::io::ErrorKind::PermissionDenied => fail()
+                .because("only this machine's administrator may listen on so low a port")
+                .next(another(8000 + forward.host % 1000)),
+            _ => fail().because(e).next(next),
         })?;
         tokio::spawn(serve(door, forward.guest, wire));
         self.list().push(forward);

@@ -130,7 +130,8 @@ fn a_port_that_this_user_may_not_have_is_refused_with_what_to_type() {
         return println!("skipped ports::a_port_that_this_user_may_not_have: this user may have every port");
     }
     let live = world.start("touch ready; sleep 600");
-    session(&world, &["forward", "81"]).assert_failure(125, &["cannot forward port 81", "vmclaude session forward"]);
+    session(&world, &["forward", "81"])
+        .assert_failure(125, &["cannot forward port 81", "so low a port", "vmclaude session forward 8081:81"]);
     assert_eq!(session(&world, &["stop"]).code(), Some(0));
     drop(live);
     world.assert_clean();
