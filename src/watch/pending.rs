@@ -30,6 +30,8 @@ pub(super) struct Pending {
     told: Option<Instant>,
     /// Whether the guest has repeated everything that it was told.
     ready: bool,
+    /// Whether something will never be told, because the guest did not keep up.
+    pub(super) lost: bool,
 }
 
 impl Pending {
@@ -37,7 +39,7 @@ impl Pending {
     pub(super) fn add(&mut self, happened: Vec<Happening>, now: Instant) {
         self.looked = Some(now);
         if self.all.len() > MOST_PENDING {
-            tracing::warn!("the guest does not keep up with changes on the host");
+            self.lost |= !happened.is_empty();
             return;
         }
         happened.into_iter().for_each(|happening| self.join(happening));
@@ -217,6 +219,19 @@ mod tests {
         pending.add(happenings(&WHOLE), later);
         assert_eq!(pending.due(), Some(later + SOON));
         assert!(pending.take(later + SOON).is_some());
+    }
+
+    #[test]
+    fn a_guest_that_does_not_keep_up_loses_what_is_too_much_and_that_is_known() {
+        let mut pending = Pending::default();
+        let now = Instant::now();
+        let many: Vec<_> = (0..=MOST_PENDING).map(|n| n.to_string()).collect();
+        let many: Vec<_> = many.iter().map(|name| (name.as_str(), Deleted)).collect();
+        pending.add(happenings(&many), now);
+        pending.add(Vec::new(), now);
+        assert!(!pending.lost);
+        pending.add(happenings(&WHOLE), now);
+        assert!(pending.lost && pending.all.len() == many.len());
     }
 
     #[test]

@@ -81,7 +81,7 @@ struct Watch {
     ignored: Ignored,
     watches: Watches,
     pending: Pending,
-    /// Whether it was said that not everything can be watched.
+    /// Whether it was said that not everything is told.
     full: bool,
     say: Say,
 }
@@ -91,6 +91,12 @@ impl Watch {
     fn look(&mut self) -> io::Result<()> {
         let happened = self.watches.read()?;
         self.pending.add(happened, Instant::now());
+        if self.pending.lost {
+            self.not_all(
+                "there were more than it keeps up with",
+                "[watch] ignore = [\"DIRECTORY/\"]   # in config.toml",
+            );
+        }
         Ok(())
     }
 
@@ -124,6 +130,14 @@ impl Watch {
         Ok(())
     }
 
+    /// Says once that something was not told, and why.
+    fn not_all(&mut self, why: &str, next: &str) {
+        if !std::mem::replace(&mut self.full, true) {
+            let what = format!("not every change on the host reached watchers in the VM: {why}");
+            (self.say)(what, Some(next.to_owned()));
+        }
+    }
+
     /// Whether this directory is watched now.
     fn watch(&mut self, id: u64, tag: &[u8], path: &[u8]) -> bool {
         let Some(root) = self.roots.iter().find(|root| root.tag.as_bytes() == tag) else { return false };
@@ -133,11 +147,9 @@ impl Watch {
         match self.watches.add(id, root, path) {
             Ok(()) => true,
             Err(e) => {
-                if matches!(e.raw_os_error(), Some(libc::ENOSPC | libc::EMFILE | libc::ENOMEM)) && !self.full {
-                    self.full = true;
-                    let what =
-                        "not every change on the host reached watchers in the VM: this machine gives no more watches";
-                    (self.say)(what.to_owned(), Some("sudo sysctl -w fs.inotify.max_user_watches=1048576".to_owned()));
+                if matches!(e.raw_os_error(), Some(libc::ENOSPC | libc::EMFILE | libc::ENOMEM)) {
+                    let next = "sudo sysctl -w fs.inotify.max_user_watches=1048576";
+                    self.not_all("this machine gives no more watches", next);
                 }
                 tracing::debug!("not watched: {e}");
                 false
