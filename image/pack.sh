@@ -28,7 +28,6 @@ clean_up() {
         "$root"/var/cache/debconf/*-old "$root"/var/lib/dpkg/*-old "$root"/var/log/* "$root"/var/cache/ldconfig/*
     rm -f "$root/etc/apt/apt.conf.d/99mmdebstrap" "$root/etc/resolv.conf" "$root/etc/hostname"
     : >"$root/etc/machine-id"
-    find "$root/usr/lib/python3" "$root/usr/lib/python3."* -name __pycache__ -prune -exec rm -rf {} +
     # The same sources as the host's, without passwords.
     find "$root/etc/apt" -name '*.list' -exec sed -i -E 's#(://)[^/@ ]*@#\1#' {} +
 }
