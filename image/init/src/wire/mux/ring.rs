@@ -18,7 +18,7 @@ pub(super) const MOST: usize = 64 << 10;
 const WORTH_WAITING: usize = 8 * MOST;
 /// For so many bytes behind a key, about two seconds of a fast download, there is less under way to the guest: so much.
 pub(super) const BEHIND_A_KEY: usize = 256 << 20;
-pub(super) const PORTION: usize = 64 << 10;
+pub(super) const PORTION: usize = 32 << 10;
 /// Pieces lie apart by whole lines of the processors' caches.
 const LINE: usize = 64;
 

@@ -133,7 +133,8 @@ fn behind_a_key_little_is_under_way_and_the_guest_says_sooner_that_it_took_it() 
         let mut out = Vec::new();
         host.fill(&mut out);
         let under_way = host.ring.as_ref().expect("one").under_way();
-        assert!(under_way <= PORTION, "{under_way} bytes");
+        // With the last portion it is as before the key.
+        assert!(under_way <= PORTION || passed + PORTION >= BEHIND_A_KEY, "{under_way} bytes, {passed} passed");
         guest.feed(&out).expect("fine");
         while guest.read(bulk, MOST, |bytes| passed += bytes.len(), Waker::noop()).is_some() {}
         assert!(transfer(&mut guest, &mut host, 9999), "taken, and said");
