@@ -20,10 +20,10 @@ impl Limits {
         Limits { cpus: None, memory: ((host_memory / 2) >> 20).clamp(LEAST_MEMORY, 4096) }
     }
 
-    /// Virtual processors under this accelerator: the wanted number, else min(4, cores) with hardware help and one
-    /// under emulation, where a second one only slows the first.
+    /// Virtual processors under this accelerator: the wanted number, else as many as the host's cores, at most four with hardware help and
+    /// two under emulation: each of those is a thread that needs a core of its own.
     pub fn cpus_for(&self, emulated: bool, cores: u32) -> u32 {
-        self.cpus.unwrap_or(if emulated { 1 } else { cores.clamp(1, 4) })
+        self.cpus.unwrap_or(cores.clamp(1, if emulated { 2 } else { 4 }))
     }
 }
 
@@ -88,10 +88,9 @@ mod tests {
             assert!(parse_cpus("VMCLAUDE_CPUS", text).is_err(), "{text}");
         }
         let default = Limits::default_for(24 << 30);
-        assert_eq!(
-            (default.memory, default.cpus_for(true, 8), default.cpus_for(false, 8), default.cpus_for(false, 2)),
-            (4096, 1, 4, 2)
-        );
+        assert_eq!(default.memory, 4096);
+        let cpus = |emulated| [1, 2, 8].map(|cores| default.cpus_for(emulated, cores));
+        assert_eq!((cpus(true), cpus(false)), ([1, 2, 2], [1, 2, 4]));
         assert_eq!(Limits::default_for(2 << 30).memory, 1024);
     }
 }

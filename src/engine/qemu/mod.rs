@@ -88,6 +88,9 @@ const CMDLINE: &str = "console=ttyS0 quiet panic=-1 reboot=t cryptomgr.notests r
 
 /// Added under emulation, where it is dear to change the kernel's code for a machine with one processor, and gains nothing.
 const EMULATED_LINE: &str = " noreplace-smp";
+/// Added there with more than one: how long the kernel of another waits in a loop need not be found out, which takes two seconds; at less than
+/// 4 GHz a wait is longer than it was asked for. And the processors' clocks are one, the host's, although they do not say so.
+const MANY_LINE: &str = " lpj=16000000 tsc=reliable";
 /// Added under emulation with one processor: the other timer does as well, and to find out how fast this one goes takes a tenth of
 /// a second of waiting.
 const ONE_LINE: &str = " nolapic_timer";
@@ -164,7 +167,8 @@ fn kernel(machine: &Machine, limits: &Limits, life: Life, qemu: &mut Program) ->
     // Words that other processors' kernels do not know.
     let emulated = machine.accel == Accel::Tcg && cfg!(target_arch = "x86_64");
     let one = emulated && limits.cpus_for(true, machine.cores) == 1;
-    let words = [(emulated, EMULATED_LINE), (one, ONE_LINE), (life == Life::Template, TEMPLATE)];
+    let many = emulated && !one;
+    let words = [(emulated, EMULATED_LINE), (one, ONE_LINE), (many, MANY_LINE), (life == Life::Template, TEMPLATE)];
     let line = words.iter().filter(|(wanted, _)| *wanted).fold(CMDLINE.to_owned(), |line, (_, word)| line + word);
     let kernel = qemu.inherit(Source::File(machine.files.kernel.clone()));
     let initrd = qemu.inherit(Source::File(machine.files.initrd.clone()));

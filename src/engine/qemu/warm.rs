@@ -140,12 +140,12 @@ mod tests {
         assert_eq!(first, key_of(&machine(), &LIMITS));
         assert_eq!(first.len(), 32);
         let more = Limits { memory: 2048, ..LIMITS };
-        let two = Limits { cpus: Some(2), ..LIMITS };
+        let one = Limits { cpus: Some(1), ..LIMITS };
         let kvm = Machine { accel: Accel::Kvm, ..machine() };
         let qemu = Machine { qemu: "/usr/local/bin/qemu".into(), ..machine() };
         let others = [
             key_of(&machine(), &more),
-            key_of(&machine(), &two),
+            key_of(&machine(), &one),
             key_of(&kvm, &LIMITS),
             key_of(&qemu, &LIMITS),
             key(&machine(), &LIMITS, &[(1, 2, 3, 4, 6)], "cpu"),
