@@ -88,7 +88,7 @@ fn begin(tcp: TcpStream, wire: &Wire) -> Option<impl Future<Output = ()> + Send 
 
 /// Questions for names over TCP have the same form as on the wire.
 async fn names(tcp: TcpStream, wire: &Wire) {
-    let Ok(tcp) = tcp.set_nonblocking(true).and_then(|()| tokio::net::TcpStream::from_std(tcp)) else { return };
+    let Ok(tcp) = tokio::net::TcpStream::from_std(tcp) else { return };
     let taken = async {
         let mut stream = wire.open(&Open::Dns(true)).ok()?;
         match proto::receive(&mut stream, proto::MAX_TO_GUEST).await {

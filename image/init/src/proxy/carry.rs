@@ -3,10 +3,11 @@
 //! done while the host is busy is done then.
 
 use super::{ACCEPT_PAUSE, ROOM};
+use nix::sys::socket::{SockFlag, accept4};
 use std::future::{Future, poll_fn};
 use std::io::{self, Read};
 use std::net::{TcpListener, TcpStream};
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::task::Poll;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
@@ -36,8 +37,8 @@ pub(crate) async fn each<T: Future<Output = ()> + Send + 'static>(
     let mut first = true;
     // The semaphore is never closed, so this loop only ends with its future.
     while let Ok(place) = ROOM.acquire().await {
-        match listener.try_io(Interest::READABLE, |listener| listener.accept()) {
-            Ok((tcp, _)) => {
+        match listener.try_io(Interest::READABLE, accept) {
+            Ok(tcp) => {
                 if let Some(task) = begin(tcp) {
                     tokio::spawn(async move {
                         task.await;
@@ -77,12 +78,19 @@ pub(crate) fn keep_little(listener: &impl AsRawFd) -> io::Result<()> {
     if rc == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
+/// The next connection, which nobody waits in.
+fn accept(listener: &TcpListener) -> io::Result<TcpStream> {
+    let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
+    let fd = accept4(listener.as_raw_fd(), flags)?;
+    // SAFETY: the kernel made this descriptor just now; nothing else owns it.
+    Ok(TcpStream::from(unsafe { OwnedFd::from_raw_fd(fd) }))
+}
+
 /// Opens a stream for a connection, together with what its program has said already.
 ///
 /// # Errors
 /// When the connection or the wire is gone.
 pub(crate) fn open(tcp: &TcpStream, open: &Open, wire: &Wire) -> io::Result<Stream> {
-    tcp.set_nonblocking(true)?;
     let mut first = [0; FIRST];
     let said = match { tcp }.read(&mut first) {
         Err(e) if e.kind() == io::ErrorKind::WouldBlock => 0,
