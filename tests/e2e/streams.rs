@@ -56,10 +56,10 @@ fn what_stdin_is() {
 fn a_command_is_scheduled_as_usual() {
     let world = World::new(Who::nth(0));
     let script = "nproc; for p in self $PPID; do read -ra s </proc/$p/stat; echo ${s[18]} ${s[40]}; done";
-    let seen = world.vm(&["bash", "-c", script]).done().out();
-    let supervisor = if seen.starts_with("1\n") { "-5 3" } else { "0 0" };
-    let lines: Vec<&str> = seen.lines().skip(1).collect();
-    assert_eq!(lines, ["0 0", supervisor], "nice values and policies: {seen}");
+    for (cpus, supervisor) in [("1", "-5 3"), ("2", "0 0")] {
+        let seen = world.vm(&["bash", "-c", script]).env("VMCLAUDE_CPUS", cpus).done().out();
+        assert_eq!(seen.lines().collect::<Vec<_>>(), [cpus, "0 0", supervisor], "nice values and policies");
+    }
     world.assert_clean();
 }
 
