@@ -103,7 +103,7 @@ def wait(what, is_so, limit=120):
     return True
 
 
-# Edits inside as the host does from outside. There is one processor, so it looks at the log's length only, and less often.
+# Edits inside as the host does from outside. There may be one processor, so it looks at the log's length only, and less often.
 EDITOR = '''
 import os, sys, time
 edits = int(sys.argv[1])
