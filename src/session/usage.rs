@@ -34,15 +34,16 @@ impl Peak {
 pub fn of(pids: &[u32]) -> (Usage, u64) {
     let (mut sum, mut most) = (Usage::default(), 0);
     for pid in pids {
-        let (guest, own) = (guest(*pid), private(*pid).unwrap_or(0));
+        let (guest, status) = (guest(*pid), status_of(*pid));
+        let own = private(&status).unwrap_or(0);
         sum.cpu_ms += cpu_ms(*pid).unwrap_or(0);
         sum.memory += own + guest;
         // Whoever serves the guest's memory sees it as well, and it is counted once.
-        most += (own + guest).max(if guest > 0 { highest(*pid).unwrap_or(0) } else { 0 });
+        most += (own + guest).max(if guest > 0 { highest(&status).unwrap_or(0) } else { 0 });
         // The share server's own child is in a namespace of its own, and has none.
         let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
         for child in children.split_whitespace().filter_map(|c| c.parse().ok()) {
-            let own = private(child).unwrap_or(0);
+            let own = private(&status_of(child)).unwrap_or(0);
             sum.cpu_ms += cpu_ms(child).unwrap_or(0);
             sum.memory += own;
             most += own;
@@ -68,17 +69,22 @@ fn cpu_ms(pid: u32) -> Option<u64> {
     Some(ticks * 1000 / u64::try_from(per_second).ok()?.max(1))
 }
 
+/// What the kernel says of a process; nothing, when it is gone.
+#[cfg(target_os = "linux")]
+fn status_of(pid: u32) -> String {
+    std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default()
+}
+
 /// What belongs to this process alone.
 #[cfg(target_os = "linux")]
-fn private(pid: u32) -> Option<u64> {
-    field(&std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?, "RssAnon:")
+fn private(status: &str) -> Option<u64> {
+    field(status, "RssAnon:")
 }
 
 /// The most that this process had at any time, without the files of programs that it maps.
 #[cfg(target_os = "linux")]
-fn highest(pid: u32) -> Option<u64> {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-    field(&status, "VmHWM:")?.checked_sub(field(&status, "RssFile:")?)
+fn highest(status: &str) -> Option<u64> {
+    field(status, "VmHWM:")?.checked_sub(field(status, "RssFile:")?)
 }
 
 /// A line of `/proc/PID/status`, in bytes.
@@ -124,9 +130,10 @@ mod tests {
     #[cfg(target_os = "linux")]
     fn what_was_given_back_is_remembered() {
         let id = std::process::id();
-        let before = private(id).expect("a process");
+        let before = private(&status_of(id)).expect("a process");
         drop(std::hint::black_box(vec![1_u8; 256 << 20]));
-        let (now, highest) = (private(id).expect("a process"), highest(id).expect("a process"));
+        let status = status_of(id);
+        let (now, highest) = (private(&status).expect("a process"), highest(&status).expect("a process"));
         assert!(now < before + (200 << 20) && highest > before + (200 << 20), "{before}, {now}, {highest}");
     }
 
