@@ -1,10 +1,8 @@
 //! What the guest knows and what is there, for those who repeat the host's changes in the guest.
 
-use super::Bounded;
-use super::table::Identity;
+use super::{Bounded, Places};
 use crate::share::guard::Guard;
 use crate::share::rules::errno;
-use std::collections::HashMap;
 use std::ffi::{CStr, CString};
 use std::fs::File;
 use std::io;
@@ -12,6 +10,14 @@ use std::os::fd::AsRawFd;
 use std::time::Duration;
 use virtiofsd::filesystem::{Context, Entry, FileSystem};
 use virtiofsd::fuse::{Attr, ROOT_ID};
+
+/// What a file is, whatever it is called: mount, device and inode.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub(in crate::share) struct Identity {
+    pub(in crate::share) mount: u64,
+    pub(in crate::share) dev: u64,
+    pub(in crate::share) ino: u64,
+}
 
 /// A file of the host's as it is now.
 #[derive(Debug, Clone, Copy)]
@@ -78,22 +84,20 @@ impl<F: FileSystem<Inode = u64, Handle = u64>> Bounded<F> {
     }
 
     /// The same when these directories are in others, by these names.
-    pub(in crate::share) fn path_after(
-        &self,
-        moved: &HashMap<u64, (u64, Vec<u8>)>,
-        parent: u64,
-        name: &CStr,
-    ) -> Option<CString> {
+    pub(in crate::share) fn path_after(&self, moved: &Places, parent: u64, name: &CStr) -> Option<CString> {
         self.table().path_after(moved, parent, name)
     }
 
     /// Whether the directory `id` is on the host where the guest takes it to be.
     pub(in crate::share) fn is_in_place(&self, id: u64) -> bool {
+        if id == ROOT_ID {
+            return true;
+        }
         let (identity, path) = {
             let table = self.table();
             (table.identity(id), table.path(id, c"."))
         };
-        id == ROOT_ID || path.and_then(|path| look(&self.root, &path)).is_some_and(|there| there.identity == identity)
+        path.and_then(|path| look(&self.root, &path)).is_some_and(|there| there.identity == identity)
     }
 
     /// What the guest knows as `name` in `parent`, if that is not what is there.

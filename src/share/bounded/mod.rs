@@ -16,15 +16,18 @@ mod table;
 mod tests;
 
 use super::rules::errno;
-pub(super) use known::Look;
 use known::look;
+pub(super) use known::{Identity, Look};
+use std::collections::HashMap;
 use std::ffi::CStr;
 use std::fs::File;
 use std::io;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-pub(super) use table::Identity;
 use table::{Given, Table};
 use virtiofsd::filesystem::{Context, Entry, FileSystem, SerializableFileSystem};
+
+/// Where directories are: in which one, and by what name.
+pub(super) type Places = HashMap<u64, (u64, Vec<u8>)>;
 
 /// See the module.
 pub(super) struct Bounded<F> {

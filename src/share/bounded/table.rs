@@ -5,18 +5,11 @@
 
 mod way;
 
+use super::known::Identity;
 use std::collections::{BTreeMap, HashMap};
 use std::ffi::{CStr, CString};
 use std::sync::Arc;
 use virtiofsd::fuse::ROOT_ID;
-
-/// What a file is, whatever it is called: mount, device and inode.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
-pub(in crate::share) struct Identity {
-    pub(in crate::share) mount: u64,
-    pub(in crate::share) dev: u64,
-    pub(in crate::share) ino: u64,
-}
 
 /// What has to be forgotten below: a number there, and how many references we have.
 pub(super) type Given = (u64, u64);

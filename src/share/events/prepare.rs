@@ -8,7 +8,7 @@ use super::coalesce::{Change, Key, changes};
 use super::echo::Stamp;
 use super::server::{Ghost, State};
 use super::{Happening, What};
-use crate::share::bounded::{Bounded, Look};
+use crate::share::bounded::{Bounded, Look, Places};
 use std::collections::HashMap;
 use std::ffi::CString;
 use virtiofsd::filesystem::FileSystem;
@@ -21,7 +21,7 @@ pub(super) fn prepare<F: FileSystem<Inode = u64, Handle = u64>>(
     happened: Vec<Happening>,
 ) -> Vec<Act> {
     state.begin(fs);
-    let mut list = List { state, fs, names: HashMap::new(), places: HashMap::new(), in_place: HashMap::new() };
+    let mut list = List { state, fs, names: HashMap::new(), places: Places::new(), in_place: HashMap::new() };
     let foreign = happened.into_iter().filter(|happening| !list.is_own(happening)).collect();
     changes(foreign).into_iter().filter_map(|change| list.announce(change)).collect()
 }
@@ -37,7 +37,7 @@ struct List<'a, F> {
     /// What the guest will know by a name when it has repeated what was announced so far, where it is something else now.
     names: HashMap<Key, Option<u64>>,
     /// Where a directory will be then.
-    places: HashMap<u64, Key>,
+    places: Places,
     /// Whether a directory is on the host where the guest takes it to be.
     in_place: HashMap<u64, bool>,
 }

@@ -1,6 +1,7 @@
 //! The way to a file, by the directories that it was last seen in.
 
 use super::{Identity, Table};
+use crate::share::bounded::Places;
 use std::collections::HashMap;
 use std::ffi::{CStr, CString};
 use std::sync::Arc;
@@ -8,9 +9,6 @@ use virtiofsd::fuse::ROOT_ID;
 
 /// A chain of directories that is longer than this has become a ring: the host moved them about meanwhile.
 const DEEPEST: usize = 4096;
-
-/// Where directories are: in which one, and by what name.
-pub(in crate::share::bounded) type Places = HashMap<u64, (u64, Vec<u8>)>;
 
 /// A step of the way to a file that is not open: what has to be found in the directory before it.
 #[derive(Debug, Clone)]
