@@ -127,7 +127,9 @@ fn a_port_that_this_user_may_not_have_is_refused_with_what_to_type() {
     if first.trim().parse::<u16>().expect("a number") <= 81
         || world.who == Who::Current && nix::unistd::geteuid().is_root()
     {
-        return println!("skipped ports::a_port_that_this_user_may_not_have: this user may have every port");
+        return println!(
+            "skipped ports::a_port_that_this_user_may_not_have_is_refused_with_what_to_type: this user may have every port"
+        );
     }
     let live = world.start("touch ready; sleep 600");
     session(&world, &["forward", "81"])
