@@ -38,11 +38,11 @@ impl Network {
     }
 }
 
-/// Whether the supervisor itself listens there: its proxy does, and where the host adds the key, what takes requests for that. (Its
-/// SOCKS proxy gives way, and at the loopback of IPv6 it has nothing.)
+/// Whether the supervisor itself listens there: its proxy does, and where the host adds the key, what takes requests for that, at the
+/// loopback of IPv4 only. (Its SOCKS proxy gives way.)
 fn is_taken(addr: &SocketAddr, api: bool) -> bool {
     let port = addr.port();
-    addr.ip().to_canonical().is_ipv4() && (port == PROXY_PORT || api && port == super::auth::PORT)
+    port == PROXY_PORT || api && port == super::auth::PORT && addr.ip().to_canonical().is_ipv4()
 }
 
 #[cfg(test)]
@@ -64,16 +64,16 @@ mod tests {
         assert_eq!(doors(&["10.0.0.1:80", "10.0.0.2:80", "10.0.0.1:80"]), ["10.0.0.1:80"]);
         assert_eq!(doors(&["10.0.0.1:80", "127.0.0.1:80", "127.0.0.2:80"]), ["127.0.0.1:80"]);
         assert_eq!(doors(&["[fd00::1]:80", "[::1]:80", "[::ffff:127.0.0.1]:80"]), ["[::1]:80", "127.0.0.1:80"]);
-        assert_eq!(doors(&["10.0.0.1:3128", "10.0.0.1:3129", "[::1]:3128"]), ["[::1]:3128"]);
+        assert_eq!(doors(&["10.0.0.1:3128", "[fd00::1]:3128", "10.0.0.1:3129", "[::1]:3129"]), ["[::1]:3129"]);
     }
 
     #[test]
     fn what_cannot_be_reached_is_refused() {
-        for bad in ["127.0.0.1:3128", "127.0.0.1:3129", "[::ffff:127.0.0.1]:3128"] {
+        for bad in ["127.0.0.1:3128", "127.0.0.1:3129", "[::ffff:127.0.0.1]:3128", "[::1]:3128"] {
             assert!(network(&["10.0.0.1:80", bad]).check_doors(true).is_err(), "{bad}");
         }
         assert!(
-            network(&["127.0.0.1:3127", "10.0.0.1:3128", "[::1]:3128", "127.0.0.1:1080"]).check_doors(true).is_ok()
+            network(&["127.0.0.1:3127", "10.0.0.1:3128", "[::1]:3129", "127.0.0.1:1080"]).check_doors(true).is_ok()
         );
         assert!(network(&["127.0.0.1:3129"]).check_doors(false).is_ok(), "without the host's key that is free");
     }

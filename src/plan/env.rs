@@ -126,7 +126,8 @@ pub fn guest(
     let mut set = |these: &[(&str, &str)]| env.extend(these.iter().map(|(n, v)| (n.into(), v.into())));
     set(GUEST);
     if network != Mode::None {
-        let proxy = format!("http://127.0.0.1:{PROXY_PORT}");
+        // That name has both families' addresses in a guest, so that `curl -6` finds its proxy too.
+        let proxy = format!("http://localhost:{PROXY_PORT}");
         set(&PROXIES.map(|name| (name, proxy.as_str())));
         set(BESIDE_PROXIES);
     }

@@ -88,7 +88,7 @@ fn session(world: &World, flags: &[String], places: &[Place]) -> Command {
 /// Clients as they are, with the proxies' variables and without.
 fn works(server: SocketAddr, echo: SocketAddr) -> Vec<Case> {
     let port = server.port();
-    // Whom curl really talked to is told behind what it heard. With -6 it would not talk to a proxy at an IPv4 address.
+    // Whom curl really talked to is told behind what it heard: with -4 and -6 that family's end of the proxy.
     let curl = |flag: &str, place: &str| {
         format!("curl {flag} -sS --max-time 20 -w ' %{{remote_ip}} %{{remote_port}}' http://{place}:{port}/")
     };
@@ -96,7 +96,8 @@ fn works(server: SocketAddr, echo: SocketAddr) -> Vec<Case> {
     let node = "node -e 'fetch(process.argv[1]).then(r => r.text()).then(t => process.stdout.write(t))'";
     let datagram = "import socket, sys; s = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM); s.settimeout(20)\n\
         s.connect((sys.argv[1], int(sys.argv[2]))); s.send(b\"x\" * 8000); print(len(s.recv(65535)))";
-    let (direct, proxied) = (format!("{SONG} {SERVER} {port}"), format!("{SONG} 127.0.0.1 3128"));
+    let direct = format!("{SONG} {SERVER} {port}");
+    let proxied = |end: &str| format!("{SONG} {end} 3128");
     let (addr, name) = (format!("[{SERVER}]"), "six.test");
     vec![
         Case::out("a way out", ROUTES, "lo\nvm0\n"),
@@ -105,8 +106,9 @@ fn works(server: SocketAddr, echo: SocketAddr) -> Vec<Case> {
         Case::out("python, by address", format!("{UNSET}{python} http://{addr}:{port}/"), SONG),
         Case::out("python, by name", format!("{UNSET}{python} http://{name}:{port}/"), SONG),
         Case::out("node, by name", format!("{UNSET}{node} http://{name}:{port}/"), SONG),
-        Case::out("curl, by address and proxy", curl("", &addr), &*proxied),
-        Case::out("curl, by name and proxy", curl("", name), &*proxied),
+        Case::out("curl, by address and proxy", curl("-6", &addr), proxied("::1")),
+        Case::out("curl, by name and proxy", curl("-6", name), proxied("::1")),
+        Case::out("curl, by name and the proxy's other address", curl("-4", name), proxied("127.0.0.1")),
         Case::out("python, by address and proxy", format!("{python} http://{addr}:{port}/"), SONG),
         Case::out("node, by name and proxy", format!("{node} http://{name}:{port}/"), SONG),
         Case::out("a datagram", format!("python3 -c '{datagram}' {SERVER} {}", echo.port()), "8000\n"),
@@ -162,7 +164,7 @@ fn a_public_address_is_reached_and_no_other() {
     let mut places = places(&net);
     let all = [works(server.addr, far), refused(&places, near)].concat();
     net.here.run(|| cases::check_by(&world, session(&world, &[], &places), &all));
-    assert_eq!(server.hits(), 9);
+    assert_eq!(server.hits(), 10);
     assert_eq!(places.iter().map(|place| place.canary.hits()).collect::<Vec<_>>(), [0; 6]);
     // Nobody can name an address of one link only. That somebody is there, the session's own end can tell.
     let link = places.pop().expect("the link").canary;

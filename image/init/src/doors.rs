@@ -8,20 +8,25 @@ use tokio::net::TcpListener;
 use vmclaude_init::wire::mux::Wire;
 use vmclaude_init::wire::proto::{Open, PROXY_PORT, Start, Target};
 
-/// Where the guest's HTTP proxy listens; the host puts it into the environment.
+/// Where the guest's HTTP proxy listens; the host puts the name of both into the environment.
 const PROXY: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), PROXY_PORT);
+/// For programs that are told to use this family only, the way to their proxy included.
+const PROXY6: SocketAddr = SocketAddr::new(IpAddr::V6(Ipv6Addr::LOCALHOST), PROXY_PORT);
 /// Where its SOCKS proxy does, for programs that are told so.
 const SOCKS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 1080);
 
 /// The proxies' doors, before anything is known of who will want them.
 pub(crate) struct Listening {
     http: TcpListener,
+    /// A kernel without IPv6 has none.
+    http6: Option<TcpListener>,
     socks: Option<TcpListener>,
 }
 
 /// Opens them.
 pub(crate) fn listen() -> io::Result<Listening> {
-    Ok(Listening { http: proxy::listen(PROXY)?, socks: proxy::listen(SOCKS).ok() })
+    let [http6, socks] = [PROXY6, SOCKS].map(|door| proxy::listen(door).ok());
+    Ok(Listening { http: proxy::listen(PROXY)?, http6, socks })
 }
 
 /// The guest's ways out: its network, the proxies, and the ports that lead to local addresses of the host. What comes
@@ -29,7 +34,7 @@ pub(crate) fn listen() -> io::Result<Listening> {
 pub(crate) fn open(
     wire: &Wire,
     start: &Start,
-    Listening { http, socks }: Listening,
+    Listening { http, http6, socks }: Listening,
     prepared: io::Result<net::Prepared>,
 ) -> io::Result<Option<String>> {
     // The user's wish for the port counts more.
@@ -42,7 +47,9 @@ pub(crate) fn open(
         tokio::spawn(proxy::pass_local(setup::agent_socket(path, start.user)?, Open::Agent, wire.clone()));
     }
     let Some(network) = &start.network else { return Ok(None) };
-    tokio::spawn(proxy::serve(http, wire.clone()));
+    for http in [Some(http), http6].into_iter().flatten() {
+        tokio::spawn(proxy::serve(http, wire.clone()));
+    }
     for (addr, port) in &start.forwards {
         let door = if addr.is_ipv6() { IpAddr::from(Ipv6Addr::LOCALHOST) } else { Ipv4Addr::LOCALHOST.into() };
         let door = proxy::listen((door, *port).into()).map_err(|e| io::Error::other(format!("port {port}: {e}")))?;
