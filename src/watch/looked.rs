@@ -11,7 +11,7 @@ use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, sync_channel};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tokio::io::split;
 use tokio::sync::mpsc::{self, Sender};
 use vmclaude_init::wire::mux::Stream;
@@ -21,6 +21,8 @@ use vmclaude_init::wire::proto::{self, Act, MAX_TO_HOST, Noticed};
 const MOST_DIRECTORIES: usize = 10_000;
 /// How many acts are sent together at most; the guest answers when it has done them.
 const MOST_TOGETHER: usize = 400;
+/// After so long without more, what came first after a while of quiet is told: nobody says when a save is whole.
+const SOON: Duration = Duration::from_millis(5);
 
 /// Watches the project, and has the guest look where something happened, until the guest is gone.
 ///
@@ -97,7 +99,8 @@ impl Tree {
         while !self.note(happened.recv().ok()?, &mut news) {}
         let first = Instant::now();
         let mut last = first;
-        while let Ok(event) = happened.recv_timeout(due(first, last, told).saturating_duration_since(Instant::now())) {
+        let left = |last| due(first, last, told, SOON).saturating_duration_since(Instant::now());
+        while let Ok(event) = happened.recv_timeout(left(last)) {
             if self.note(event, &mut news) {
                 last = Instant::now();
             }

@@ -23,18 +23,21 @@ use vmclaude_init::wire::proto;
 
 /// How long what happens is collected before it is told.
 const TOGETHER: Duration = Duration::from_millis(25);
-/// After so long without more, what came first after a while of quiet is told where nobody says when a save is whole.
-const SOON: Duration = Duration::from_millis(5);
 /// More than this is not kept for a guest that does not keep up.
 const MOST_PENDING: usize = 50_000;
 
 /// What a person should hear: what happened, and what to type.
 pub type Say = Box<dyn Fn(String, Option<String>) + Send>;
 
-/// Until when is waited for more than what came `first` and `last`, when the guest was `told` something before.
-fn due(first: Instant, last: Instant, told: Option<Instant>) -> Instant {
+/// Whether it was quiet before what came `first`, when the guest was `told` something before.
+fn after_quiet(first: Instant, told: Option<Instant>) -> bool {
+    told.is_none_or(|told| first >= told + TOGETHER)
+}
+
+/// Until when is waited for more than what came `first` and `last`: after a while of quiet, `soon` without more is enough.
+fn due(first: Instant, last: Instant, told: Option<Instant>, soon: Duration) -> Instant {
     let together = first + TOGETHER;
-    if told.is_some_and(|told| first < told + TOGETHER) { together } else { together.min(last + SOON) }
+    if after_quiet(first, told) { together.min(last + soon) } else { together }
 }
 
 /// Frames in a queue, because reading one must not be interrupted half-way.
@@ -57,9 +60,12 @@ where
 mod tests {
     use super::*;
 
+    const SOON: Duration = Duration::from_millis(5);
+
     #[test]
     fn what_comes_first_after_a_while_is_told_soon_and_what_follows_together() {
         let first = Instant::now();
+        let due = |first, last, told| due(first, last, told, SOON);
         let quiet = |told| due(first, first, told) == first + SOON;
         assert!(quiet(None) && first.checked_sub(TOGETHER).is_some_and(|told| quiet(Some(told))));
         // More is waited for, but not for ever.

@@ -4,11 +4,10 @@
 //! first after a while of quiet is told as soon as it looks like a whole save: somebody waits for it. There is one list at a
 //! time; the next one is told when the guest has repeated the last.
 
-use super::{MOST_PENDING, TOGETHER};
+use super::{MOST_PENDING, TOGETHER, after_quiet, due};
 use crate::share::events::{Happening, MAX_TOGETHER, What};
 use std::collections::{HashMap, HashSet};
-use std::time::Duration;
-use tokio::time::Instant;
+use std::time::{Duration, Instant};
 
 /// How often is looked whether what came first is whole.
 const SOON: Duration = Duration::from_millis(3);
@@ -73,22 +72,14 @@ impl Pending {
     /// When is to be looked for more and perhaps told; `None` while nothing is pending.
     pub(super) fn due(&self) -> Option<Instant> {
         let (since, looked) = (self.since?, self.looked?);
-        Some(match (self.ready, self.is_first()) {
-            // The kernel keeps no more than some thousands.
-            (false, _) => looked + TOGETHER,
-            (true, true) => (looked + SOON).min(since + TOGETHER),
-            (true, false) => since + TOGETHER,
-        })
-    }
-
-    /// Whether it was quiet before.
-    fn is_first(&self) -> bool {
-        self.since.is_some_and(|since| self.told.is_none_or(|told| since >= told + TOGETHER))
+        // The kernel keeps no more than some thousands.
+        Some(if self.ready { due(since, looked, self.told, SOON) } else { looked + TOGETHER })
     }
 
     /// What is told now, if it is time: as much as is told at once.
     pub(super) fn take(&mut self, now: Instant) -> Option<Vec<Happening>> {
-        let enough = now >= self.since? + TOGETHER || self.is_first() && is_whole(&self.all);
+        let since = self.since?;
+        let enough = now >= since + TOGETHER || after_quiet(since, self.told) && is_whole(&self.all);
         if !self.ready || !enough {
             return None;
         }

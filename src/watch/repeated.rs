@@ -11,8 +11,9 @@ use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
+use std::time::Instant;
 use tokio::io::{AsyncRead, AsyncWrite, split};
-use tokio::time::{Instant, sleep_until};
+use tokio::time::sleep_until;
 use vmclaude_init::wire::mux::Stream;
 use vmclaude_init::wire::proto::{self, MAX_TO_HOST, Noticed};
 
@@ -61,7 +62,7 @@ async fn serve(
                 happened?;
                 watch.look()?;
             }
-            () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {
+            () = sleep_until(due.unwrap_or_else(Instant::now).into()), if due.is_some() => {
                 watch.look()?;
                 if let Some(now) = watch.pending.take(Instant::now()) {
                     send(&mut to_server, &ToServer::Happened(now)).await?;
