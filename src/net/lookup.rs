@@ -31,12 +31,14 @@ const KNOWN_LOOKUPS: usize = 8;
 const KNOWN: usize = 256;
 /// Addresses of one name that are used.
 const ADDRESSES: usize = 16;
-/// How long an answer serves everybody who asks for the same: programs ask for both families at once, and connect at once.
-const RECENT: Duration = Duration::from_secs(2);
+/// How long an answer serves everybody who asks for the same, in patiences: programs ask for both families at once, and connect
+/// at once. While it is looked for, whoever asks waits for the same: who asks again does not wait again from the beginning.
+const RECENT: u32 = 2;
 /// Answers that are kept so long.
 const KEPT: usize = 64;
 
-type Answer = Arc<OnceCell<Option<Vec<IpAddr>>>>;
+/// An answer, and since when it is one.
+type Answer = Arc<OnceCell<(Instant, Option<Vec<IpAddr>>)>>;
 
 /// Who knows names.
 pub(super) trait Resolver: Clone + Send + Sync + 'static {
@@ -74,7 +76,7 @@ pub(super) struct Lookup<R = System> {
     asked: Crowd,
     known_turns: Arc<Semaphore>,
     known: Mutex<VecDeque<String>>,
-    recent: Mutex<VecDeque<(Instant, String, Answer)>>,
+    recent: Mutex<VecDeque<(String, Answer)>>,
 }
 
 impl Lookup {
@@ -102,18 +104,22 @@ impl<R: Resolver> Lookup<R> {
     /// too many lookups that hang, and nobody else said anything.
     pub(super) async fn addresses(&self, name: &str) -> Option<Vec<IpAddr>> {
         let answer = self.answer(name);
-        answer.get_or_init(|| self.resolve(name.to_owned())).await.clone()
+        let found = async || {
+            let found = self.resolve(name.to_owned()).await;
+            (Instant::now(), found)
+        };
+        answer.get_or_init(found).await.1.clone()
     }
 
     /// The place of the answer for `name`, which somebody may be fetching already.
     fn answer(&self, name: &str) -> Answer {
         let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
-        recent.retain(|(since, ..)| since.elapsed() < RECENT);
-        if let Some((.., answer)) = recent.iter().find(|(_, known, _)| known == name) {
+        recent.retain(|(_, answer)| answer.get().is_none_or(|(since, _)| since.elapsed() < self.patience * RECENT));
+        if let Some((_, answer)) = recent.iter().find(|(known, _)| known == name) {
             return answer.clone();
         }
         let answer = Answer::default();
-        recent.push_back((Instant::now(), name.to_owned(), answer.clone()));
+        recent.push_back((name.to_owned(), answer.clone()));
         if recent.len() > KEPT {
             recent.pop_front();
         }
@@ -188,7 +194,7 @@ mod tests {
     use std::net::{IpAddr, Ipv4Addr};
     use std::sync::Arc;
     use std::sync::atomic::{AtomicUsize, Ordering};
-    use std::time::Duration;
+    use std::time::{Duration, Instant};
     use tokio::time::timeout;
 
     const HERE: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 7));
@@ -266,6 +272,16 @@ mod tests {
             both.1.recent.lock().expect("lock").clear();
             assert_eq!(addresses("known").await, Some(vec![HERE]), "it has a turn all the same");
         });
+    }
+
+    #[test]
+    fn who_asks_again_waits_for_the_same_answer_until_it_is_old() {
+        // In no time everything is old.
+        let lookup = Lookup::by(Slow::default(), Duration::ZERO);
+        let first = lookup.answer("new");
+        assert!(Arc::ptr_eq(&first, &lookup.answer("new")), "it has no answer yet");
+        first.set((Instant::now(), None)).expect("nobody looks for it");
+        assert!(!Arc::ptr_eq(&first, &lookup.answer("new")));
     }
 
     #[test]
