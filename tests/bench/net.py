@@ -22,7 +22,7 @@ def echo(beside=""):
     if pid == 0:
         script = f"stty raw -echo; {beside} echo ready; exec cat"
         os.execvp(WORDS[0], [*WORDS, "sh", "-c", script])
-    keys.ready(terminal)
+    keys.ready(terminal, VM)
     times = keys.echoes(terminal, 200)
     os.kill(pid, 9)
     os.waitpid(pid, 0)

@@ -85,7 +85,7 @@ def echo(beside=""):
         os.execve(VM, [VM, "sh", "-c", script], ENV)
     os.close(into)
     threading.Thread(target=drain, args=(out,), daemon=True).start()
-    keys.ready(terminal)
+    keys.ready(terminal, VM, env=ENV, cwd=f"{WORLD}/p")
     ours, times = memory(pid), keys.echoes(terminal, 200)
     os.kill(pid, 9)
     os.waitpid(pid, 0)
