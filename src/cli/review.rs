@@ -61,7 +61,8 @@ fn show(store: &Store, roots: &Roots<'_>, words: &Review) -> Result<Exit> {
         let after = roots.of(&waiting, change).ok().and_then(|root| tripwire::now(&root, change));
         report::text(&(difference(change, before.as_deref(), after.as_deref()) + "\n"))?;
     }
-    if let Some(why) = &waiting.skipped {
+    // Also where nothing waits: that nothing was seen does not mean that nothing is there.
+    if let Some(why) = waiting.skipped.or_else(|| store.last().project.skipped) {
         report::note(&format!("not every file was looked at ({why})"));
     }
     report::note(match chosen.len() {

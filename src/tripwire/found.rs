@@ -9,6 +9,8 @@ use std::time::Duration;
 
 /// Files up to this size are compared and kept byte by byte.
 pub(super) const KEPT: u64 = 1 << 20;
+/// So many directories are remembered that could not be looked into.
+pub(super) const GAPS: usize = 1000;
 /// How far a walk goes.
 #[derive(Debug, Clone, Copy)]
 pub struct Bounds {
@@ -66,6 +68,24 @@ pub struct Found {
     pub skipped: Option<String>,
     /// How many names it saw.
     pub names: usize,
+    /// The directories that it could not look into: of what is in them nothing is known.
+    #[serde(default)]
+    pub gaps: Vec<String>,
+    /// Whether it ended early: of what is not listed nothing is known. (Older programs did not tell the two apart.)
+    #[serde(default = "yes")]
+    pub ended: bool,
+}
+
+impl Found {
+    /// Whether nobody can tell that nothing was at this path.
+    pub(super) fn may_have_missed(&self, path: &str) -> bool {
+        let below = |gap: &String| path.strip_prefix(gap.as_str()).is_some_and(|rest| rest.starts_with('/'));
+        self.skipped.is_some() && (self.ended || self.gaps.iter().any(below))
+    }
+}
+
+fn yes() -> bool {
+    true
 }
 
 pub(super) fn stamp(stat: &FileStat) -> [i64; 6] {

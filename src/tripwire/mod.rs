@@ -136,16 +136,12 @@ fn look_from(trees: &Trees, store: &Store, known: &Snapshot) -> Snapshot {
     }
 }
 
-/// What differs, and what could be seen both times: a walk that ended early says nothing about what it did not reach.
+/// What differs, and what could be seen both times: a walk says nothing about what it did not reach.
 fn changes(before: &Snapshot, after: &Snapshot) -> Vec<Change> {
     let side = |side, before: &Found, after: &Found| {
         let mut all = between(side, &before.tree, &after.tree);
-        if before.skipped.is_some() {
-            all.retain(|change| change.before.is_some());
-        }
-        if after.skipped.is_some() {
-            all.retain(|change| change.after.is_some());
-        }
+        all.retain(|change| change.before.is_some() || !before.may_have_missed(&change.path));
+        all.retain(|change| change.after.is_some() || !after.may_have_missed(&change.path));
         all
     };
     [side(Side::Project, &before.project, &after.project), side(Side::Home, &before.home, &after.home)].concat()

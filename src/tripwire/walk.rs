@@ -2,7 +2,7 @@
 
 use super::classes::{Side, enter, who};
 pub use super::found::{Bounds, Entry, Found, Tree};
-use super::found::{KEPT, sha, stamp};
+use super::found::{GAPS, KEPT, sha, stamp};
 use super::{beneath, index, names};
 use nix::dir::{Dir, Type};
 use nix::sys::stat::FileStat;
@@ -49,7 +49,7 @@ pub fn walk(
     // Opened anew: a copy of the descriptor would share its place in the list of names.
     match beneath::open_dir(root, b".") {
         Ok(root) => walk.dir(root),
-        Err(e) => walk.skip(&e.to_string()),
+        Err(e) => walk.end(&e.to_string()),
     }
     walk.found
 }
@@ -62,14 +62,35 @@ impl Walk<'_> {
         }
     }
 
+    /// A directory that is not looked into is listed itself: one that hides something today may show it tomorrow.
+    fn closed(&mut self, stat: &FileStat, why: &str) {
+        self.insert("dir", stat, "what is in it cannot be looked at".to_owned(), None);
+        self.gap(why);
+    }
+
+    /// This directory is not looked into, or not to its end.
+    fn gap(&mut self, why: &str) {
+        if self.path.is_empty() || self.found.gaps.len() == GAPS {
+            return self.end(why);
+        }
+        self.skip(why);
+        self.found.gaps.push(names::text(&self.path));
+    }
+
+    /// Nothing more is looked at.
+    fn end(&mut self, why: &str) {
+        self.skip(why);
+        self.found.ended = true;
+    }
+
     /// Whether there is time and room for more.
     fn go_on(&mut self) -> bool {
         if self.found.names >= self.bounds.names {
-            self.skip(&format!("more than {} files", self.bounds.names));
+            self.end(&format!("more than {} files", self.bounds.names));
             return false;
         }
         if self.found.names.is_multiple_of(64) && self.start.elapsed() > self.bounds.time {
-            self.skip(&format!("{} ms were over", self.bounds.time.as_millis()));
+            self.end(&format!("{} ms were over", self.bounds.time.as_millis()));
             return false;
         }
         true
@@ -77,13 +98,13 @@ impl Walk<'_> {
 
     fn dir(&mut self, open: File) {
         let Ok(mut dir) = open.try_clone().and_then(|fd| Ok(Dir::from_fd(fd.into())?)) else {
-            return self.skip("it cannot be read");
+            return self.gap("it cannot be read");
         };
         for entry in dir.iter() {
             if !self.go_on() {
                 return;
             }
-            let Ok(entry) = entry else { return self.skip("it cannot be read") };
+            let Ok(entry) = entry else { return self.gap("it cannot be read") };
             let name = entry.file_name().to_bytes();
             if name == b"." || name == b".." {
                 continue;
@@ -121,10 +142,10 @@ impl Walk<'_> {
         if is_dir && enter(self.side, &self.words) {
             match beneath::open_dir(dir, name) {
                 Ok(_) if self.words.len() > self.bounds.depth => {
-                    self.skip(&format!("deeper than {} directories", self.bounds.depth))
+                    self.closed(&stat, &format!("deeper than {} directories", self.bounds.depth))
                 }
                 Ok(open) => self.dir(open),
-                Err(e) => self.skip(&e.to_string()),
+                Err(e) => self.closed(&stat, &e.to_string()),
             }
         }
     }

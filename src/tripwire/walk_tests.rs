@@ -79,13 +79,20 @@ fn a_walk_ends_within_its_bounds_and_says_so() {
         deep.push("d");
     }
     fs::create_dir_all(&deep).expect("mkdir");
+    fs::write(dir.path().join(".envrc"), "").expect("write");
     let (deep, _) = found(dir.path(), Bounds::default(), &Tree::new());
-    assert!(deep.skipped.expect("told").starts_with("deeper than 40"));
+    assert!(deep.skipped.as_deref().expect("told").starts_with("deeper than 40"));
+    // Of all but what lies there it can tell.
+    let there = format!("{}/Makefile", ["d"; 41].join("/"));
+    assert_eq!(deep.tree.keys().map(|path| path.split('/').count()).collect::<Vec<_>>(), [1, 41], "and that itself");
+    assert!(deep.tree.contains_key(".envrc") && deep.may_have_missed(&there) && !deep.may_have_missed("d/Makefile"));
+    fs::remove_file(dir.path().join(".envrc")).expect("rm");
     for n in 0..300 {
         fs::write(dir.path().join(n.to_string()), "").expect("write");
     }
     let few = Bounds { names: 100, ..Bounds::default() };
-    assert!(found(dir.path(), few, &Tree::new()).0.skipped.expect("told").starts_with("more than 100 files"));
+    let (few, _) = found(dir.path(), few, &Tree::new());
+    assert!(few.may_have_missed("Makefile") && few.skipped.expect("told").starts_with("more than 100 files"));
     let quick = Bounds { time: Duration::ZERO, ..Bounds::default() };
     assert!(found(dir.path(), quick, &Tree::new()).0.skipped.expect("told").contains("ms were over"));
     fs::write(dir.path().join("Makefile"), "12345").expect("write");

@@ -28,6 +28,30 @@ fn picture(root: &Path) -> Vec<(String, u32, Vec<u8>)> {
     all
 }
 
+#[test]
+fn a_place_that_cannot_be_looked_at_hides_nothing_elsewhere() {
+    let world = World::new(Who::Ordinary);
+    world.enroll();
+    let deep = ["deep"; 45].join("/");
+    fs::create_dir_all(world.path("p").join(&deep)).expect("mkdir");
+    world.give("p");
+    let plant = format!("echo new > .envrc; echo new > {deep}/.envrc; mkdir -p sub/{deep}; mkfifo sub/.git");
+    assert_eq!(world.vm(&["sh", "-c", &plant]).done().code(), Some(0));
+    let review = world.vmclaude(&["review"]).done();
+    for part in [
+        "new .envrc (direnv, on cd)",
+        "(what is in it cannot be looked at)",
+        "new sub/.git",
+        "not every file was looked at",
+    ] {
+        let said = review.out() + &review.err();
+        assert!(said.contains(part), "{part}: {said}");
+    }
+    // Nobody waits for what is written into that pipe.
+    assert_eq!(world.vm(&["true"]).done().code(), Some(0));
+    world.assert_clean();
+}
+
 const CHANGES: &str = "echo evil >> Makefile; echo new > .envrc; mkdir -p a/.vscode; echo '{}' > a/.vscode/tasks.json; rm .mcp.json; \
     chmod +x package.json; ln -sf /etc/passwd .tool-versions; echo ok > src.txt; echo 'alias ls=x' >> ~/.bashrc; mkdir -p ~/.local/bin; \
     echo x > ~/.local/bin/git; mv conftest.py sub/";
