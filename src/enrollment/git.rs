@@ -3,6 +3,8 @@
 
 use crate::plan::protect::Git;
 use std::fs;
+use std::io::Read;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Component, Path, PathBuf};
 
 /// How deep repositories inside of the project are looked for, and how many directory entries that may cost.
@@ -10,6 +12,8 @@ const DEPTH: usize = 3;
 const ENTRIES: usize = 20_000;
 /// How deep submodules are looked for: theirs lie inside each other, and their names may have slashes.
 const MODULES: usize = 6;
+/// The longest pointer.
+const LONGEST: u64 = 1 << 16;
 /// Large trees that are made by tools.
 const SKIPPED: [&str; 3] = [".git", "node_modules", "target"];
 
@@ -27,6 +31,15 @@ pub fn find_in(dir: &Path) -> Vec<Git> {
     let mut search = Search { root: dir, left: ENTRIES, found: Vec::new() };
     search.directory(Path::new(""));
     search.found
+}
+
+/// What a file says that may be a pointer. It is the guest's word: a pipe there would keep us for ever, and a file may be of any size.
+fn pointer(path: &Path) -> Option<String> {
+    let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK;
+    let file = fs::File::options().read(true).custom_flags(flags).open(path).ok()?;
+    let mut text = String::new();
+    file.metadata().ok()?.is_file().then_some(file)?.take(LONGEST).read_to_string(&mut text).ok()?;
+    Some(text)
 }
 
 struct Search<'a> {
@@ -56,7 +69,7 @@ impl Search<'_> {
             return self.directory(path);
         }
         self.found.push(Git::Pointer(path.to_path_buf()));
-        let text = || fs::read_to_string(self.root.join(path)).ok().filter(|_| meta.is_file() && meta.len() < 1 << 16);
+        let text = || pointer(&self.root.join(path)).filter(|_| meta.is_file());
         let target = match meta.is_symlink() {
             true => fs::read_link(self.root.join(path)).ok(),
             false => text().and_then(|text| Some(PathBuf::from(text.strip_prefix("gitdir:")?.trim()))),
@@ -151,6 +164,26 @@ mod tests {
         ];
         want.sort();
         assert_eq!(find(root), want);
+    }
+
+    #[test]
+    fn what_is_no_pointer_keeps_nobody_waiting() {
+        let dir = tempfile::tempdir().expect("tempdir");
+        let git = |name: &str| {
+            fs::create_dir(dir.path().join(name)).expect("mkdir");
+            dir.path().join(name).join(".git")
+        };
+        nix::unistd::mkfifo(&git("pipe"), nix::sys::stat::Mode::S_IRWXU).expect("mkfifo");
+        std::os::unix::fs::symlink("/dev/zero", git("endless")).expect("ln");
+        fs::File::create(git("huge")).and_then(|file| file.set_len(1 << 40)).expect("sparse");
+        let names = ["endless", "huge", "pipe"].map(|name| Git::Pointer(Path::new(name).join(".git")));
+        let found = std::thread::spawn(move || find(dir.path()));
+        let end = std::time::Instant::now() + std::time::Duration::from_secs(60);
+        while !found.is_finished() {
+            assert!(std::time::Instant::now() < end, "it waits for a pipe, or reads without an end");
+            std::thread::sleep(std::time::Duration::from_millis(10));
+        }
+        assert_eq!(found.join().expect("no panic"), names);
     }
 
     #[test]
