@@ -123,7 +123,7 @@ pub(super) async fn run(
         }
     };
     house.weigh();
-    talk.finish(&mut events).await;
+    let unwritten = talk.finish(&mut events).await;
     machine.farewell();
     if killed > 0 {
         house.out_of_memory(killed, plan.limits.memory, ended != Ended::Code(0));
@@ -131,7 +131,8 @@ pub(super) async fn run(
     if errors > 0 {
         house.volume_errors(plan, errors);
     }
-    exit_of(ended)
+    let exit = exit_of(ended)?;
+    Ok(unwritten.map_or(exit, |e| house.unwritten(&e, exit)))
 }
 
 /// Has the guest notice what the host changes, where that is wanted.

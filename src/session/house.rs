@@ -6,6 +6,7 @@ use super::notes::{Note, Notes};
 use super::ports::Ports;
 use super::record::{Live, write_live};
 use super::{usage, volume};
+use crate::exit::{Exit, VM_FAILED};
 use crate::plan::Plan;
 use crate::plan::ports::Forward;
 use std::collections::VecDeque;
@@ -129,6 +130,13 @@ impl House {
         let what = format!("the file system of this project's volume is damaged ({errors} errors so far)");
         let next = Some(volume::remedy(file));
         self.notes.add(Note { what, next, loud: true });
+    }
+
+    /// Not all that the command wrote is there. It could not know, so what it takes for a success is none.
+    pub(super) fn unwritten(&mut self, why: &std::io::Error, exit: Exit) -> Exit {
+        let what = format!("not all of the output was written to stdout: {why}");
+        self.notes.add(Note { what, next: None, loud: true });
+        if exit == Exit::OK { Exit::Code(VM_FAILED) } else { exit }
     }
 
     /// A directory is not on the guest's own disk after all.

@@ -48,7 +48,8 @@ pub(super) struct Talk {
     news: mpsc::UnboundedSender<News>,
     /// Whether the guest was told that our terminal is gone.
     hung_up: bool,
-    outputs: JoinSet<std::io::Result<()>>,
+    /// Each with why not all that the command wrote to stdout is there, where somebody should hear of it.
+    outputs: JoinSet<Option<std::io::Error>>,
     /// Lets the terminal's output flow when it is dropped: once our terminal is as the guest's is.
     hold: Option<oneshot::Sender<()>>,
     started: bool,
@@ -120,7 +121,8 @@ impl Talk {
             // Written before our terminal is raw, a line's end would become two.
             self.outputs.spawn(async move {
                 let _ = released.await;
-                relay::receive_screen(from, own, screen).await
+                let _ = relay::receive_screen(from, own, screen).await;
+                None
             });
             (self.keys, self.hold) = (Some(to), Some(hold));
         }
@@ -130,11 +132,17 @@ impl Talk {
         }
         if stdout {
             let stream = self.wire.open(&Open::Stdout).map_err(lost)?;
-            self.outputs.spawn(relay::receive(stream, own(&std::io::stdout())?));
+            let own = own(&std::io::stdout())?;
+            self.outputs.spawn(async { relay::receive(stream, own).await.err().filter(is_loss) });
         }
         if stderr {
             let stream = self.wire.open(&Open::Stderr).map_err(lost)?;
-            self.outputs.spawn(relay::receive(stream, own(&std::io::stderr())?));
+            let own = own(&std::io::stderr())?;
+            self.outputs.spawn(async {
+                // Nor could anybody be told so.
+                let _ = relay::receive(stream, own).await;
+                None
+            });
         }
         Ok(())
     }
@@ -261,16 +269,29 @@ impl Talk {
         }
     }
 
-    /// Writes what is still to be written, then lets the guest go. A deadly signal ends a wait for a reader.
-    pub(super) async fn finish(&mut self, events: &mut mpsc::UnboundedReceiver<Event>) {
+    /// Writes what is still to be written, then lets the guest go. A deadly signal ends a wait for a reader. What comes back is
+    /// why not all is there.
+    pub(super) async fn finish(&mut self, events: &mut mpsc::UnboundedReceiver<Event>) -> Option<std::io::Error> {
         self.hold = None;
         self.want(Want::Nothing);
-        let outputs = async { while self.outputs.join_next().await.is_some() {} };
+        let mut lost = None;
+        let outputs = async {
+            while let Some(output) = self.outputs.join_next().await {
+                lost = output.ok().flatten().or(lost.take());
+            }
+        };
         tokio::select! {
             () = outputs => {}
             _ = signals::deadly(events) => {}
         }
         self.raw.take().into_iter().for_each(tty::Raw::leave);
         let _ = self.send(&ToGuest::ExitAck).await;
+        lost
     }
+}
+
+/// Whether something could not be written. A reader that went away wants no more, and where the guest's end breaks off, that is
+/// the command's own way to end.
+fn is_loss(e: &std::io::Error) -> bool {
+    e.raw_os_error().is_some_and(|code| code != nix::libc::EPIPE)
 }

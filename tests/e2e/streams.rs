@@ -2,6 +2,7 @@
 
 use crate::support::{Case, Limited, Who, World, cases};
 use std::ffi::OsString;
+use std::fs;
 use std::io::Read;
 use std::os::unix::ffi::OsStringExt;
 use std::os::unix::process::ExitStatusExt;
@@ -33,6 +34,22 @@ fn a_reader_that_goes_away_kills_with_sigpipe() {
     let host = end(world.command("yes"));
     let guest = end(world.vm(&["yes"]));
     assert_eq!((guest.code(), guest.signal()), (host.code(), host.signal()));
+    world.assert_clean();
+}
+
+#[test]
+fn what_cannot_be_written_is_no_success() {
+    let world = World::new(Who::nth(1));
+    let full = || fs::OpenOptions::new().write(true).open("/dev/full").expect("/dev/full");
+    for (script, code) in [("echo hi", 125), ("echo hi; exit 3", 3)] {
+        let child = world.vm(&["sh", "-c", script]).stdin(Stdio::null()).stdout(full()).stderr(Stdio::piped()).spawn();
+        let done = child.expect("starts").wait_with_output().expect("ends");
+        let err = String::from_utf8_lossy(&done.stderr);
+        assert_eq!(done.status.code(), Some(code), "{err}");
+        assert!(err.contains("not all of the output was written to stdout: No space left"), "{err}");
+    }
+    let child = world.vm(&["sh", "-c", "echo hi >&2; exit 3"]).stdin(Stdio::null()).stderr(full()).spawn();
+    assert_eq!(child.expect("starts").wait().expect("ends").code(), Some(3));
     world.assert_clean();
 }
 
