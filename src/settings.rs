@@ -120,7 +120,10 @@ pub fn load(host: &Host) -> Result<Settings> {
         Err(e) => return Err(bad(&e)),
     };
     let file: File = toml::from_str(&text).map_err(|e| bad(&e.to_string().trim_end().replace('\n', "\n    ")))?;
-    file.resolve(host)
+    file.resolve(host, &|failure| {
+        let why = failure.because.iter().fold(failure.what, |all, why| format!("{all}: {why}"));
+        bad(&why)
+    })
 }
 
 impl Settings {

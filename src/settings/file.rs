@@ -12,7 +12,9 @@ use crate::plan::state::Home;
 use crate::plan::volumes::Volumes;
 use crate::screen::Clipboard;
 use serde::Deserialize;
+use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -97,16 +99,17 @@ impl Default for Watch {
 }
 
 impl File {
-    /// The settings that it means on this host.
-    pub(super) fn resolve(self, host: &Host) -> Result<Settings> {
-        self.absolute()?;
+    /// The settings that it means on this host. `wrong` makes a failure of the file of one that a value is; what the environment
+    /// says is no fault of the file's.
+    pub(super) fn resolve(self, host: &Host, wrong: &dyn Fn(Failure) -> Failure) -> Result<Settings> {
+        self.sound().map_err(wrong)?;
         Ok(Settings {
-            limits: self.limits(host)?,
+            limits: self.limits(host, wrong)?,
             engine: self.engine.unwrap_or(Engine::OWN),
             qemu: self.qemu,
             container: self.container,
             wire: self.wire,
-            warm_start: match host.var("VMCLAUDE_WARM_START") {
+            warm_start: match said(host, "VMCLAUDE_WARM_START") {
                 Some(text) => text != "0",
                 None => self.warm_start.unwrap_or(true),
             },
@@ -117,32 +120,49 @@ impl File {
             projects: self.projects,
             clipboard: self.clipboard,
             packages: self.image.packages,
-            network: self.network.understood()?,
-            ports: self.ports.forward.iter().map(Port::understood).collect::<Result<_>>()?,
+            network: self.network.understood().map_err(wrong)?,
+            ports: self.ports.forward.iter().map(Port::understood).collect::<Result<_>>().map_err(wrong)?,
             env: self.env.pass,
             most_cpus: None,
             mounts: Vec::new(),
-            protect: self.protect.understood()?,
+            protect: self.protect.understood().map_err(wrong)?,
             watch: crate::plan::Watch { enabled: self.watch.enabled, ignore: self.watch.ignore },
             volumes: self.volumes,
         })
     }
 
     /// Processors and memory, over which the environment has the last word.
-    fn limits(&self, host: &Host) -> Result<Limits> {
+    fn limits(&self, host: &Host, wrong: &dyn Fn(Failure) -> Failure) -> Result<Limits> {
         let mut limits = Limits::default_for(host.memory);
-        for (name, text) in [("memory", self.memory.as_deref()), ("VMCLAUDE_MEMORY", host.var("VMCLAUDE_MEMORY"))] {
-            if let Some(text) = text {
-                limits.memory = parse_memory(name, text)?;
-            }
+        if let Some(text) = &self.memory {
+            limits.memory = parse_memory("memory", text).map_err(wrong)?;
         }
-        let cpus = self.cpus.map(|n| n.to_string());
-        for (name, text) in [("cpus", cpus.as_deref()), ("VMCLAUDE_CPUS", host.var("VMCLAUDE_CPUS"))] {
-            if let Some(text) = text {
-                limits.cpus = Some(parse_cpus(name, text)?);
-            }
+        if let Some(cpus) = self.cpus {
+            limits.cpus = Some(parse_cpus("cpus", &cpus.to_string()).map_err(wrong)?);
+        }
+        if let Some(text) = said(host, "VMCLAUDE_MEMORY") {
+            limits.memory = parse_memory("VMCLAUDE_MEMORY", &text)?;
+        }
+        if let Some(text) = said(host, "VMCLAUDE_CPUS") {
+            limits.cpus = Some(parse_cpus("VMCLAUDE_CPUS", &text)?);
         }
         Ok(limits)
+    }
+
+    /// Whether everything can mean something: a value that never would is as bad as a mistyped key.
+    fn sound(&self) -> Result<()> {
+        let odd =
+            |name: &&String| name.is_empty() || name.contains(|c: char| c == '=' || c == '\0' || c.is_whitespace());
+        if let Some(name) = self.env.pass.iter().find(odd) {
+            return Err(Failure::usage(format!("{name:?} in [env] pass is not the name of a variable")));
+        }
+        if let Some(path) = self.projects.keys().find(|path| !path.is_absolute()) {
+            return Err(Failure::usage(format!("[projects.{path:?}] is not an absolute path")));
+        }
+        if let Some(addr) = self.network.allow_hosts.iter().find(|addr| addr.port() == 0) {
+            return Err(Failure::usage(format!("{addr} in allow_hosts is no address with a port")));
+        }
+        self.absolute()
     }
 
     /// Whether programs are named by absolute paths.
@@ -159,6 +179,11 @@ impl File {
         }
         Ok(())
     }
+}
+
+/// What the environment says. What is no text is no value either, and is told as such.
+fn said<'a>(host: &'a Host, name: &str) -> Option<Cow<'a, str>> {
+    host.env.get(OsStr::new(name)).map(|value| value.to_string_lossy())
 }
 
 impl Port {

@@ -3,31 +3,57 @@
 use super::*;
 use crate::host::tests::host;
 use crate::plan::network::Mode;
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
 
 /// The settings of a `config.toml`.
 pub(crate) fn settings(text: &str) -> Settings {
-    toml::from_str::<File>(text).expect("parses").resolve(&host()).expect("makes sense")
+    toml::from_str::<File>(text).expect("parses").resolve(&host(), &|e| e).expect("makes sense")
 }
 
 #[test]
 fn the_environment_wins_over_the_file_and_the_file_over_the_defaults() {
     let mut host = host();
     let file = |text: &str| toml::from_str::<File>(text).expect("parses");
-    assert_eq!(File::default().resolve(&host).expect("defaults").limits, Limits { cpus: None, memory: 4096 });
+    assert_eq!(File::default().resolve(&host, &|e| e).expect("defaults").limits, Limits { cpus: None, memory: 4096 });
     let text = "memory = '2G'\ncpus = 3\n[network]\nallow_hosts = ['127.0.0.1:80']";
-    let settings = file(text).resolve(&host).expect("file");
+    let settings = file(text).resolve(&host, &|e| e).expect("file");
     assert_eq!(settings.limits, Limits { cpus: Some(3), memory: 2048 });
     assert_eq!(settings.network.allow_hosts.len(), 1);
     assert_eq!(settings.network.mode, Mode::Open, "open unless somebody says so");
     host.env.insert("VMCLAUDE_MEMORY".into(), "1G".into());
-    assert_eq!(file(text).resolve(&host).expect("both").limits.memory, 1024);
-    host.env.insert("VMCLAUDE_MEMORY".into(), "1Z".into());
-    assert!(file(text).resolve(&host).is_err());
+    assert_eq!(file(text).resolve(&host, &|e| e).expect("both").limits.memory, 1024);
+    for bad in [&b"1Z"[..], b"1G\xff", b""] {
+        host.env.insert("VMCLAUDE_MEMORY".into(), OsStr::from_bytes(bad).into());
+        assert!(file(text).resolve(&host, &|e| e).is_err(), "{bad:?}");
+    }
+}
+
+#[test]
+fn values_that_never_mean_anything_are_the_files_fault() {
+    let wrong = |failure: Failure| failure.because("of the file");
+    for bad in [
+        "memory = '100T'",
+        "cpus = 0",
+        "qemu = 'qemu'",
+        "[network]\nallow = ['*']",
+        "[network]\nallow_hosts = ['127.0.0.1:0']",
+        "[ports]\nforward = [0]",
+        "[protect]\npaths = ['/x']",
+        "[env]\npass = ['A=1']",
+        "[env]\npass = ['']",
+        "[env]\npass = ['A B']",
+        "[projects.shop]\nhome = 'shared'",
+        "[projects.'~/shop']\nhome = 'shared'",
+    ] {
+        let failure = toml::from_str::<File>(bad).expect("parses").resolve(&host(), &wrong).expect_err(bad);
+        assert_eq!(failure.because.last().map(String::as_str), Some("of the file"), "{bad}");
+    }
 }
 
 #[test]
 fn what_a_vm_may_reach_is_understood_or_refused() {
-    let read = |text: &str| toml::from_str::<File>(text).ok().and_then(|file| file.resolve(&host()).ok());
+    let read = |text: &str| toml::from_str::<File>(text).ok().and_then(|file| file.resolve(&host(), &|e| e).ok());
     let text = "[network]\nmode = 'allowlist'\nallow = ['a.example', '*.b.example:22']\nallow_local = ['git.corp']";
     let network = read(text).expect("understood").network;
     assert_eq!(network.to_string(), "only a.example:443, *.b.example:22, and inside git.corp");
@@ -40,7 +66,7 @@ fn what_a_vm_may_reach_is_understood_or_refused() {
 
 #[test]
 fn what_is_protected_is_understood_or_refused() {
-    let read = |text: &str| toml::from_str::<File>(text).ok().and_then(|file| file.resolve(&host()).ok());
+    let read = |text: &str| toml::from_str::<File>(text).ok().and_then(|file| file.resolve(&host(), &|e| e).ok());
     assert_eq!(read("").expect("defaults").protect, protect::Protect::default());
     let protect = read("[protect]\nlevel = 'strict'\npaths = ['deploy.sh', 'ci/']").expect("understood").protect;
     assert_eq!(protect.level, protect::Level::Strict);
