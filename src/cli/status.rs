@@ -81,7 +81,7 @@ fn collect(host: &Host, now: u64, known: Option<&Status>) -> Status {
     review(host, &mut problems);
     let image = match settings.as_ref().map(|s| s.engine) {
         Some(settings::Engine::Apple) => apple_image(host, now, &mut problems),
-        _ => image(host, now, claude.host.as_deref(), &mut problems),
+        _ => image(host, now, (settings.as_ref(), claude.host.as_deref()), &mut problems),
     };
     let runs = host.dirs.runs();
     let (alive, dead) = record::survey(&runs);
@@ -258,10 +258,16 @@ fn apple_image(host: &Host, now: u64, problems: &mut Vec<Problem>) -> Option<Ima
     }
 }
 
-fn image(host: &Host, now: u64, claude: Option<&Path>, problems: &mut Vec<Problem>) -> Option<Image> {
+fn image(
+    host: &Host,
+    now: u64,
+    (settings, claude): (Option<&Settings>, Option<&Path>),
+    problems: &mut Vec<Problem>,
+) -> Option<Image> {
     match crate::image::store::current(&host.dirs) {
         Ok(image) => {
             let m = image.manifest;
+            problems.extend(settings.and_then(|settings| lacking(&settings.packages, m.packages.as_deref())));
             let age = now.saturating_sub(m.created);
             if let Some(why) = crate::image::age::outdated(&m.claude, age, claude) {
                 let what = "Claude Code in the image is an old one".to_owned();
@@ -275,4 +281,13 @@ fn image(host: &Host, now: u64, claude: Option<&Path>, problems: &mut Vec<Proble
             None
         }
     }
+}
+
+/// Packages that were asked for after the image was built.
+fn lacking(wanted: &[String], built: Option<&[String]>) -> Option<Problem> {
+    let built = built?;
+    let lacking: Vec<&str> = wanted.iter().filter(|name| !built.contains(name)).map(String::as_str).collect();
+    let what = format!("not in the image: {}", lacking.join(" "));
+    let because = vec!["it was built before the settings asked for that".to_owned()];
+    (!lacking.is_empty()).then(|| Problem { what, because, next: Some("vmclaude image build".into()) })
 }

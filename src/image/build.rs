@@ -130,6 +130,7 @@ impl Job<'_> {
             claude_integrity: release.integrity,
             wire: vmclaude_init::wire::proto::VERSION,
             supervisor: init,
+            packages: Some(self.request.packages.to_vec()),
             files: BTreeMap::new(),
         };
         self.publish(manifest)

@@ -42,6 +42,9 @@ pub struct Manifest {
     pub wire: u16,
     /// The supervisor's SHA-256.
     pub supervisor: String,
+    /// Packages that the user asked for besides the usual ones; older programs did not write them down.
+    #[serde(default)]
+    pub packages: Option<Vec<String>>,
     /// The files by name.
     pub files: BTreeMap<String, Stamp>,
 }
@@ -246,6 +249,7 @@ mod tests {
             claude_integrity: text("sha512-"),
             wire: vmclaude_init::wire::proto::VERSION,
             supervisor: text("s"),
+            packages: None,
             files: BTreeMap::from([(text("vmlinux"), Stamp::of(&dir.join("vmlinux")).unwrap())]),
         };
         write(&dir, &manifest).unwrap();
