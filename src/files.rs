@@ -13,9 +13,23 @@ use std::time::{Duration, Instant};
 /// # Errors
 /// When it cannot be created, belongs to somebody else, or is writable by group or others.
 pub fn private_dir(dir: &Path) -> Result<()> {
-    DirBuilder::new().recursive(true).mode(0o700).create(dir).what(|| format!("cannot create {}", dir.display()))?;
+    let made = DirBuilder::new().recursive(true).mode(0o700).create(dir);
+    made.map_err(|e| at(&e, format!("cannot create {}", dir.display()), dir))?;
     let meta = std::fs::symlink_metadata(dir).what(|| format!("cannot look at {}", dir.display()))?;
+    if meta.is_symlink() {
+        return Err(Failure::refused(format!("{} is a link", dir.display()))
+            .because("what is private to you must lie there itself")
+            .next(format!("ls -l {}", quoted(dir))));
+    }
     check_private(dir, &meta)
+}
+
+/// A failure at a path, with the command that shows what is there, or above it where nothing is.
+pub fn at(e: &std::io::Error, what: String, path: &Path) -> Failure {
+    let there = path.ancestors().find(|above| std::fs::symlink_metadata(above).is_ok());
+    let full = matches!(e.raw_os_error(), Some(nix::libc::ENOSPC | nix::libc::EDQUOT));
+    let next = format!("{} {}", if full { "df -h" } else { "ls -ld" }, quoted(there.unwrap_or(path)));
+    Failure::new(what).because(e).next(next)
 }
 
 /// Refuses a file or directory that is not ours or that group or others may write.
@@ -42,11 +56,12 @@ pub fn check_private(path: &Path, meta: &std::fs::Metadata) -> Result<()> {
 /// # Errors
 /// Any step's, naming the path; the old file is then untouched.
 pub fn write_atomic(path: &Path, bytes: &[u8], mode: u32) -> Result<()> {
-    let what = || format!("cannot write {}", path.display());
-    let aside = aside(path, bytes, mode).what(what)?;
-    aside.as_file().sync_all().what(what)?;
-    aside.persist(path).map_err(|e| e.error).what(what)?;
-    sync_dir(path.parent().unwrap_or(Path::new("/"))).what(what)
+    let written = aside(path, bytes, mode).and_then(|aside| {
+        aside.as_file().sync_all()?;
+        aside.persist(path).map_err(|e| e.error)?;
+        sync_dir(path.parent().unwrap_or(Path::new("/")))
+    });
+    written.map_err(|e| at(&e, format!("cannot write {}", path.display()), path.parent().unwrap_or(path)))
 }
 
 /// The same, but for what is of no use any more when this machine starts again: nobody waits for a disk.
@@ -54,8 +69,8 @@ pub fn write_atomic(path: &Path, bytes: &[u8], mode: u32) -> Result<()> {
 /// # Errors
 /// As there.
 pub fn write_passing(path: &Path, bytes: &[u8], mode: u32) -> Result<()> {
-    let what = || format!("cannot write {}", path.display());
-    aside(path, bytes, mode).what(what)?.persist(path).map(drop).map_err(|e| e.error).what(what)
+    let written = aside(path, bytes, mode).and_then(|aside| aside.persist(path).map(drop).map_err(|e| e.error));
+    written.map_err(|e| at(&e, format!("cannot write {}", path.display()), path.parent().unwrap_or(path)))
 }
 
 /// A file beside `path`.
@@ -146,7 +161,7 @@ fn open_lock(path: &Path) -> Result<File> {
         // A pipe in its place would keep us for ever.
         .custom_flags(nix::libc::O_NONBLOCK)
         .open(path)
-        .what(|| format!("cannot open the lock {}", path.display()))
+        .map_err(|e| at(&e, format!("cannot open the lock {}", path.display()), path))
 }
 
 /// A path as a word for a POSIX shell, for commands that we print.

@@ -87,7 +87,8 @@ impl Host {
         };
         let home = directories::BaseDirs::new()
             .map(|b| b.home_dir().to_path_buf())
-            .ok_or_else(|| Failure::new("cannot find your home directory").next("export HOME=/path/to/your/home"))?;
+            .filter(|home| home.is_absolute())
+            .ok_or_else(no_home)?;
         let exe = std::env::current_exe().map_err(|e| Failure::new("cannot find my own program file").because(e))?;
         Ok(Host {
             name,
@@ -130,8 +131,7 @@ impl Host {
 
 impl Dirs {
     fn of(home: &Path) -> Result<Dirs> {
-        let base = directories::ProjectDirs::from("", "", "vmclaude")
-            .ok_or_else(|| Failure::new("cannot find your home directory").next("export HOME=/path/to/your/home"))?;
+        let base = directories::ProjectDirs::from("", "", "vmclaude").ok_or_else(no_home)?;
         let data = base.data_dir().to_path_buf();
         Ok(Dirs {
             // macOS has no state directory of its own.
@@ -171,6 +171,12 @@ fn umask() -> u32 {
     let mask = nix::sys::stat::umask(nix::sys::stat::Mode::empty());
     nix::sys::stat::umask(mask);
     mask.bits().into()
+}
+
+fn no_home() -> Failure {
+    Failure::new("cannot find your home directory")
+        .because("HOME is no absolute path, or unset and you are in no list of users")
+        .next("export HOME=/path/to/your/home")
 }
 
 #[cfg(target_os = "linux")]

@@ -44,6 +44,11 @@ pub fn claude(host: &Host, flags: &RunFlags, args: Vec<OsString>) -> Result<Exit
 /// When the directory must not be shown to a VM (78), or the VM cannot be started or was lost (125).
 pub fn command(host: &Host, flags: &RunFlags, argv: Vec<OsString>) -> Result<Exit> {
     profile::mark("start");
+    if host.umask & 0o700 != 0 {
+        return Err(Failure::usage("cannot make files that are of use to you")
+            .because(format!("the umask is {:03o}", host.umask))
+            .next("umask 022"));
+    }
     let settings = settings::load(host)?;
     let project = enrollment::project_or_here(host)?;
     // Held to the end: while it is open, its inode cannot become another directory's.
@@ -81,7 +86,7 @@ pub fn command(host: &Host, flags: &RunFlags, argv: Vec<OsString>) -> Result<Exi
         engine.after(host, &plan, &launch);
     }
     report::notes(&notes.all(), host.tty[2]);
-    tell_changes(host, changed);
+    let outcome = tell_changes(host, changed, outcome);
     if host.tty[2] {
         // Only now: a program that fills the screen would have drawn over it, or been drawn over.
         report::denials(&denials.all());
@@ -98,16 +103,23 @@ pub fn command(host: &Host, flags: &RunFlags, argv: Vec<OsString>) -> Result<Exi
     outcome
 }
 
-/// What of the files that run unasked is another than before.
-fn tell_changes(host: &Host, changed: Result<Outcome>) {
+/// What of the files that run unasked is another than before. Of a session that failed there is one message.
+fn tell_changes(host: &Host, changed: Result<Outcome>, outcome: Result<Exit>) -> Result<Exit> {
     match changed {
-        Err(failure) => report::failure(&failure),
+        Err(unseen) if outcome.is_err() => {
+            return outcome.map_err(|failure| {
+                let failure = failure.because(format!("also, {}", unseen.what));
+                unseen.because.iter().fold(failure, Failure::because)
+            });
+        }
+        Err(unseen) => report::failure(&unseen),
         Ok(found) if host.tty[2] || !found.put_back.is_empty() => {
             found.put_back.iter().for_each(|(change, failed)| report::put_back(&change.path, failed.as_ref()));
             changes::after_run(&found.changes, found.skipped.as_deref()).iter().for_each(|line| report::note(line));
         }
         Ok(_) => {}
     }
+    outcome
 }
 
 /// What of the project is on a disk of the guest's own.

@@ -9,6 +9,7 @@ pub mod store;
 pub mod trust;
 
 use crate::error::{Context, Failure, Result};
+use crate::files;
 use crate::host::Host;
 use std::ffi::OsStr;
 use std::fs::{File, OpenOptions};
@@ -77,7 +78,8 @@ pub fn project_or_here(host: &Host) -> Result<Project> {
 pub fn open_root(host: &Host, project: &Project) -> Result<File> {
     let what = || format!("cannot open {}", shown(&project.root));
     let flags = libc::O_DIRECTORY | libc::O_NOFOLLOW;
-    let dir = OpenOptions::new().read(true).custom_flags(flags).open(&project.root).what(what)?;
+    let dir = OpenOptions::new().read(true).custom_flags(flags).open(&project.root);
+    let dir = dir.map_err(|e| files::at(&e, what(), &project.root))?;
     let identity = Identity::of_open(&dir).what(what)?;
     if !project.enrolled {
         return Ok(dir);

@@ -4,7 +4,6 @@ use crate::enrollment::{real, shown};
 use crate::error::{Failure, Result};
 use crate::files::quoted;
 use crate::host::Host;
-use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -23,6 +22,11 @@ const CREDENTIALS: [&str; 12] = [
     ".password-store",
     ".local/share/keyrings",
 ];
+
+/// Where the kernel shows itself and, in every process, the whole file system once more.
+const KERNEL: [&str; 2] = ["/proc", "/sys"];
+/// What belongs to the whole machine; below it there may be a place for a project (`/dev/shm`).
+const MACHINE: [&str; 3] = ["/dev", "/run", "/run/user"];
 
 /// Paths that matter, all canonical.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -64,10 +68,24 @@ pub fn reason(dir: &Path, ours: &Ours) -> Option<String> {
     if let Some(own) = ours.dirs.iter().find(|own| own.starts_with(dir) || dir.starts_with(own)) {
         return Some(format!("vmclaude keeps its own files in {}", shown(own)));
     }
+    if KERNEL.iter().any(|own| dir.starts_with(own)) {
+        return Some("what lies there is this machine's kernel and its processes, and no files".to_owned());
+    }
+    if MACHINE.iter().any(|own| Path::new(own) == dir) {
+        return Some("devices and sockets of this whole machine lie in it".to_owned());
+    }
     if let Some(program) = ours.programs.iter().find(|program| program.starts_with(dir)) {
         return Some(format!("vmclaude itself, {}, lies in it, and a guest could replace it", shown(program)));
     }
-    dir.as_os_str().as_bytes().contains(&b'\n').then(|| "there is a newline in its name".to_owned())
+    unspeakable(dir).map(str::to_owned)
+}
+
+/// Why a name cannot be written into lists and records, which are lines of text.
+fn unspeakable(dir: &Path) -> Option<&'static str> {
+    match dir.to_str() {
+        None => Some("its name is no text: not all of it is UTF-8"),
+        Some(name) => name.contains('\n').then_some("there is a newline in its name"),
+    }
 }
 
 /// Refuses `dir` (canonical) when it must not be shown to a VM: by its path, and when it is one of those directories under
@@ -79,7 +97,7 @@ pub fn check(dir: &Path, host: &Host) -> Result<()> {
     let ours = Ours::of(host);
     let why = reason(dir, &ours).or_else(|| alias(dir, &ours));
     let Some(why) = why else { return Ok(()) };
-    let next = if dir.as_os_str().as_bytes().contains(&b'\n') {
+    let next = if unspeakable(dir).is_some() {
         "rename it".to_owned()
     } else {
         format!("mkdir {0} && cd {0}", quoted(&host.home.join("project")))
@@ -90,6 +108,10 @@ pub fn check(dir: &Path, host: &Host) -> Result<()> {
 fn alias(dir: &Path, ours: &Ours) -> Option<String> {
     let id = |path: &Path| std::fs::metadata(path).ok().map(|m| (m.dev(), m.ino()));
     let dir = id(dir)?;
+    let device = |path: &str| id(Path::new(path)).map(|(device, _)| device);
+    if let Some(own) = KERNEL.iter().find(|own| device(own) == Some(dir.0) && device(own) != device("/")) {
+        return Some(format!("it is a part of {own} under another name"));
+    }
     let above = ours.homes.iter().flat_map(|home| home.ancestors()).map(Path::to_path_buf);
     let mut known = above.chain(secrets(ours)).chain(ours.dirs.clone());
     known.find(|path| id(path) == Some(dir)).map(|path| format!("it is {} under another name", shown(&path)))
@@ -109,6 +131,8 @@ fn homes(host: &Host) -> Vec<PathBuf> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt;
 
     fn ours() -> Ours {
         Ours {
@@ -137,9 +161,15 @@ mod tests {
             "/home/u/a\nb",
             "/root",
             "/root/.ssh",
+            "/proc",
+            "/proc/1/root",
+            "/sys/fs/cgroup",
+            "/dev",
+            "/run",
         ] {
             assert!(reason(Path::new(dir), &ours()).is_some(), "{dir}");
         }
+        assert!(reason(Path::new(OsStr::from_bytes(b"/home/u/a\xff")), &ours()).is_some());
     }
 
     #[test]
@@ -152,6 +182,9 @@ mod tests {
             "/srv/imagesx",
             "/tmp/x",
             "/home/u/src/v",
+            "/dev/shm/p",
+            "/run/user/1000/p",
+            "/process",
         ] {
             assert_eq!(reason(Path::new(dir), &ours()), None, "{dir}");
         }

@@ -18,6 +18,26 @@ pub fn failure(failure: &Failure) {
     let _ = writeln!(std::io::stderr(), "{}", clean_lines(&failure.to_string()));
 }
 
+/// From now on, a fault of this program's own is told as any other failure. It is mostly none: the system refuses a thread,
+/// where libraries know nothing better than to give up.
+pub fn own_faults() {
+    std::panic::set_hook(Box::new(|fault| {
+        let payload = fault.payload();
+        let text = payload.downcast_ref::<&str>().copied().or(payload.downcast_ref::<String>().map(String::as_str));
+        let words = text.unwrap_or("unknown").to_owned();
+        let place = fault.location().map_or_else(String::new, |place| format!(" ({place})"));
+        let told = match words.contains("spawn") {
+            true => Failure::new("cannot start a thread")
+                .because(words)
+                .next("ulimit -u   # the most processes and threads"),
+            false => Failure::new("this should not have happened")
+                .because(words + &place)
+                .next("VMCLAUDE_LOG=debug, and the same command again"),
+        };
+        failure(&told);
+    }));
+}
+
 /// One line for people on stderr.
 pub fn note(text: &str) {
     let _ = writeln!(std::io::stderr(), "vmclaude: {}", clean_lines(text));

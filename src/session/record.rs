@@ -92,8 +92,8 @@ impl Record {
     pub(super) fn create_under(_: &files::Lock, runs: &Path, facts: &Facts) -> Result<Record> {
         let what = || format!("cannot make a directory in {}", runs.display());
         let private = std::fs::Permissions::from_mode(0o700);
-        let dir =
-            tempfile::Builder::new().prefix("").rand_bytes(8).permissions(private).tempdir_in(runs).what(what)?.keep();
+        let dir = tempfile::Builder::new().prefix("").rand_bytes(8).permissions(private).tempdir_in(runs);
+        let dir = dir.map_err(|e| files::at(&e, what(), runs))?.keep();
         let id = dir.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let facts = Facts { id, ..facts.clone() };
         let made = files::lock_within(&dir.join(LOCK), files::LOCK_LIMIT).and_then(|lock| {

@@ -2,7 +2,7 @@
 //! means, and its login the login. Nothing is copied, nothing is lost.
 
 use crate::error::{Context, Result};
-use crate::files::{LOCK_LIMIT, lock_within, private_dir};
+use crate::files::{LOCK_LIMIT, at, lock_within, private_dir};
 use nix::fcntl::{AtFlags, OFlag, open, openat, renameat};
 use nix::sys::stat::{Mode, SFlag, fstatat};
 use std::ffi::OsStr;
@@ -33,7 +33,8 @@ pub(super) fn moved(root: &Path) -> Result<Option<PathBuf>> {
 }
 
 fn entries(root: &Path) -> Result<Vec<std::ffi::OsString>> {
-    let list = std::fs::read_dir(root).what(|| format!("cannot list {}", root.display()))?;
+    let list = std::fs::read_dir(root);
+    let list = list.map_err(|e| at(&e, format!("cannot list {}", root.display()), root))?;
     let names = list.flatten().map(|entry| entry.file_name());
     Ok(names.filter(|name| !OURS.iter().any(|ours| name == OsStr::new(ours))).collect())
 }

@@ -1,7 +1,9 @@
 //! What is wrong is told once, with why and what to type, and nothing is started or left. None of these boots a VM.
 
 use crate::support::{Done, Limited, Who, World};
+use std::ffi::OsStr;
 use std::fs;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
 
 /// One message with this code, and nothing left.
@@ -58,9 +60,22 @@ fn settings_that_make_no_sense() {
         let done = world.vm(&["true"]).env(name, value).done();
         refused(&world, &done, 64, &[name, value]);
     }
-    for text in ["memry = '2G'\n", "memory = 5\n", "[network]\nallow_hosts = ['nonsense']\n", "= = =\n"] {
+    for name in ["VMCLAUDE_MEMORY", "VMCLAUDE_CPUS"] {
+        let done = world.vm(&["true"]).env(name, OsStr::from_bytes(b"2\xff")).done();
+        refused(&world, &done, 64, &[name, "2\u{fffd}"]);
+    }
+    for (text, word) in [
+        ("memry = '2G'\n", "memry"),
+        ("memory = 5\n", "memory"),
+        ("memory = '100T'\n", "100T"),
+        ("[network]\nallow_hosts = ['nonsense']\n", "nonsense"),
+        ("[ports]\nforward = [0]\n", "no port"),
+        ("[env]\npass = ['A=1']\n", "A=1"),
+        ("[projects.shop]\nhome = 'shared'\n", "absolute"),
+        ("= = =\n", "line 1"),
+    ] {
         world.configure(text);
-        refused(&world, &world.in_vm(&["true"]), 64, &["config.toml"]);
+        refused(&world, &world.in_vm(&["true"]), 64, &["cannot use", "config.toml", word]);
     }
     world.configure("");
     let done = world.vm(&["--allow-host", "nonsense", "true"]).done();
@@ -76,16 +91,54 @@ fn a_directory_that_vanished_or_cannot_be_shown() {
         refused(&world, &done, 78, &[]);
         let done = world.vm(&["--allow-host", "127.0.0.1:3128", "true"]).done();
         refused(&world, &done, 64, &["127.0.0.1:3128", "vmclaude's own proxy"]);
-        let mut dirs = vec!["/".into(), world.path("home"), world.path(""), world.path("home/.vm-claude")];
+        let mut dirs = vec![
+            "/".into(),
+            "/proc".into(),
+            "/dev".into(),
+            world.path("home"),
+            world.path(""),
+            world.path("home/.vm-claude"),
+        ];
         fs::create_dir_all(world.path("home/.vm-claude")).expect("mkdir");
-        dirs.push(world.path("p/new\nline"));
-        fs::create_dir_all(world.path("p/new\nline")).expect("mkdir");
+        for odd in [&b"p/new\nline"[..], b"p/no-text-\xff"] {
+            let odd = world.path("").join(OsStr::from_bytes(odd));
+            fs::create_dir_all(&odd).expect("mkdir");
+            dirs.push(odd);
+        }
         world.give("");
         for dir in dirs {
             let done = world.vm(&["true"]).current_dir(&dir).done();
             refused(&world, &done, 78, &["refusing to show"]);
         }
     }
+}
+
+/// What a shell does before it starts the program.
+fn after(world: &World, line: &str) -> Done {
+    let v = world.path("opt/bin/vmclaude-container");
+    world.command("bash").args(["-c", &format!("{line}; exec \"$0\" true")]).arg(v).done()
+}
+
+#[test]
+fn limits_and_rights_that_leave_no_room() {
+    let Some(who) = Who::all().iter().find(|who| who.ids().0 != 0) else {
+        println!("skipped limits_and_rights_that_leave_no_room: root has no limits");
+        return;
+    };
+    let world = World::new(*who);
+    refused(&world, &after(&world, "ulimit -u 1"), 125, &["cannot start a thread", "ulimit -u"]);
+    refused(&world, &after(&world, "umask 777"), 64, &["umask is 777", "umask 022"]);
+    refused(&world, &after(&world, "export HOME=here"), 125, &["home directory", "export HOME="]);
+    let home = world.path("home/.vm-claude");
+    // What the first of them had made.
+    fs::remove_dir_all(&home).expect("rm");
+    std::os::unix::fs::symlink("elsewhere", &home).expect("ln");
+    fs::create_dir_all(world.path("home/elsewhere")).expect("mkdir");
+    world.give("home");
+    refused(&world, &world.in_vm(&["true"]), 78, &[".vm-claude is a link", "ls -l"]);
+    fs::remove_file(&home).expect("rm");
+    fs::write(&home, "").expect("write");
+    refused(&world, &world.in_vm(&["true"]), 125, &["cannot create", ".vm-claude", "ls -ld"]);
 }
 
 #[test]

@@ -170,6 +170,9 @@ fn judged(done: &Done) -> Result<String, String> {
     match done.end() {
         (Some(code @ (64 | 70 | 78 | 125 | 126 | 127)), None) => {
             let err = done.err();
+            if err.matches("\n  because ").count() > 1 && err.matches("\n  try: ").count() > 1 {
+                return Err(format!("more than one failure: {done:?}"));
+            }
             let first = err.lines().find(|line| line.contains("vmclaude")).map(str::to_owned);
             first.map(|line| format!("{code}, {line}")).ok_or_else(|| format!("no word of ours: {done:?}"))
         }
