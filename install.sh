@@ -56,7 +56,7 @@ while [ $# -gt 0 ]; do
     --uninstall) mode=uninstall ;;
     --purge) purge=1 ;;
     --help | -h) usage; exit 0 ;;
-    *) usage >&2; exit 64 ;;
+    *) printf 'install.sh: there is no option %s\n' "$1" >&2; usage >&2; exit 64 ;;
   esac
   shift
 done
