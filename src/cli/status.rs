@@ -267,7 +267,12 @@ fn image(
     match crate::image::store::current(&host.dirs) {
         Ok(image) => {
             let m = image.manifest;
-            problems.extend(settings.and_then(|settings| lacking(&settings.packages, m.packages.as_deref())));
+            let wanted = settings.map_or(&[][..], |settings| &settings.packages);
+            if let Some(lacking) = crate::image::age::lacking(wanted, m.packages.as_deref()) {
+                let because = vec!["it was built before the settings asked for that".to_owned()];
+                let what = format!("not in the image: {lacking}");
+                problems.push(Problem { what, because, next: Some("vmclaude image build".into()) });
+            }
             let age = now.saturating_sub(m.created);
             if let Some(why) = crate::image::age::outdated(&m.claude, age, claude) {
                 let what = "Claude Code in the image is an old one".to_owned();
@@ -281,13 +286,4 @@ fn image(
             None
         }
     }
-}
-
-/// Packages that were asked for after the image was built.
-fn lacking(wanted: &[String], built: Option<&[String]>) -> Option<Problem> {
-    let built = built?;
-    let lacking: Vec<&str> = wanted.iter().filter(|name| !built.contains(name)).map(String::as_str).collect();
-    let what = format!("not in the image: {}", lacking.join(" "));
-    let because = vec!["it was built before the settings asked for that".to_owned()];
-    (!lacking.is_empty()).then(|| Problem { what, because, next: Some("vmclaude image build".into()) })
 }

@@ -1,4 +1,4 @@
-//! Whether the image's Claude Code is an old one. Nothing is executed to find out: in an enrolled tree the host's claude
+//! Whether the image is what it should be: its packages are those that are wanted, its Claude Code is not an old one. Nothing is executed to find out: in an enrolled tree the host's claude
 //! does not run, not even to say its version.
 
 use std::path::Path;
@@ -16,6 +16,13 @@ pub fn outdated(image: &str, age: u64, host: Option<&Path>) -> Option<String> {
         None if days > OLD_DAYS => Some(format!("it is {image}, and was fetched {days} days ago")),
         None => None,
     }
+}
+
+/// The packages that are wanted and that an image was not built with; `None`: it has them all, or nobody knows.
+pub fn lacking(wanted: &[String], built: Option<&[String]>) -> Option<String> {
+    let built = built?;
+    let lacking: Vec<&str> = wanted.iter().filter(|name| !built.contains(name)).map(String::as_str).collect();
+    (!lacking.is_empty()).then(|| lacking.join(" "))
 }
 
 /// The version of an installed Claude Code by where it lies: in a directory of versions, or as a package of npm's.
@@ -42,6 +49,16 @@ mod tests {
     use super::*;
     use std::fs;
     use std::os::unix::fs::symlink;
+
+    #[test]
+    fn what_an_image_lacks_is_what_was_asked_for_later() {
+        let [go, make, ruby] = ["golang", "make", "ruby"].map(str::to_owned);
+        let wanted = [go, make.clone(), ruby];
+        assert_eq!(lacking(&wanted, Some(std::slice::from_ref(&make))).as_deref(), Some("golang ruby"));
+        assert_eq!(lacking(&wanted, Some(&wanted)), None);
+        assert_eq!(lacking(&[], Some(&[])), None);
+        assert_eq!(lacking(&wanted, None), None, "an older program wrote it");
+    }
 
     #[test]
     fn an_image_is_old_by_the_hosts_version_or_by_its_days() {
