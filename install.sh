@@ -173,9 +173,11 @@ undo() {
         rm) rm -rf "$rest" ;;
         rmdir) rmdir "$rest" 2>/dev/null || : ;;
         mkdir) mkdir "$rest" ;;
-        put) mv -f "$stage/old/${rest%% *}" "${rest#* }" ;;
+        put) old=$stage/old/${rest%% *} now=${rest#* }
+          cmp -s "$old" "$now" || mv -f "$old" "$now" || { say "install.sh: $now was $old" >&2; : >"$stage/lost"; } ;;
       esac
     done
+    [ ! -e "$stage/lost" ] || exit "$status" # what could not be put back stays where it is
     say 'install.sh: everything is as it was before' >&2
   fi
   rm -rf "$stage"

@@ -95,6 +95,9 @@ unedit() {
   if [ -L "$1" ]; then real=$(readlink -f "$1") || return 0; fi
   [ -e "$real" ] || return 0
   strip "$real"
+  ! cmp -s "$stage/plain" "$real" || return 0
+  [ -w "${real%/*}" ] || fail "cannot write to ${real%/*}" "because the lines of vmclaude in $real have to go" \
+    "try: chmod u+w ${real%/*}"
   if [ -n "$born" ]; then take "$real"; return 0; fi
-  cmp -s "$stage/plain" "$real" || put "$stage/plain" "$real"
+  put "$stage/plain" "$real"
 }

@@ -147,6 +147,32 @@ fn a_failure_half_way_leaves_everything_as_it_was() {
 }
 
 #[test]
+fn a_home_that_cannot_be_written_is_said_and_nothing_is_taken_out() {
+    let world = lived_in();
+    world.install();
+    let root = nix::unistd::geteuid().is_root();
+    let who = "65534";
+    if root {
+        // Root may write everywhere.
+        assert!(Command::new("chown").args(["-R", who]).arg(&world.root).status().expect("chown").success());
+    }
+    let mode = |mode| std::fs::set_permissions(world.home(""), PermissionsExt::from_mode(mode)).expect("chmod");
+    mode(0o555);
+    let before = world.snapshot();
+    let script = world.root.join("release/install.sh");
+    let mut command = Command::new(if root { "setpriv" } else { "/bin/sh" });
+    if root {
+        command.args(["--reuid", who, "--clear-groups", "/bin/sh"]);
+    }
+    let failed = done(world.clean(command.arg(script).arg("--uninstall")));
+    mode(0o755);
+    for part in ["cannot write to", "because", "try: chmod u+w", "everything is as it was before"] {
+        assert!(failed.code == 1 && failed.err.contains(part), "{part}: {}", failed.err);
+    }
+    assert!(before == world.snapshot(), "{:#?}", world.snapshot().keys());
+}
+
+#[test]
 fn another_prefix_has_everything_and_uninstalls_by_its_own_copy() {
     for words in [&["--prefix", "opt/vm claude's", "--no-shell"][..], &["--prefix=opt/vm claude's", "--no-shell"]] {
         let world = lived_in();
