@@ -10,7 +10,7 @@ use crate::look::Looks;
 use crate::setup::{SHARE_DIR, WORKSPACE};
 use crate::sys;
 use nix::errno::Errno;
-use nix::fcntl::{AT_FDCWD, OFlag, open, renameat};
+use nix::fcntl::{AT_FDCWD, FallocateFlags, OFlag, fallocate, open, renameat};
 use nix::sys::stat::{Mode, SFlag, UtimensatFlags, mknod, utimensat};
 use nix::sys::time::TimeSpec;
 use nix::unistd::{UnlinkatFlags, gettid, mkdir, unlinkat};
@@ -128,12 +128,17 @@ fn create(path: &Path, mode: u32) -> nix::Result<()> {
     }
 }
 
-/// A new modification time is what a kernel calls a modification, and it needs no right to write. A file that cannot be
-/// opened for writing (it is being executed) at least was modified.
+/// Space for what is there already is what a kernel calls a modification, as a new modification time is. The latter needs no right
+/// to write, which is for files that cannot be opened for writing (those that are being executed) or are not closed yet; but its
+/// answer has the file's size in it, and a size that is older by the time it is read cuts short what somebody else reads just then.
 fn write(path: &Path, changed: bool, closed: bool) -> nix::Result<()> {
     let flags = OFlag::O_WRONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC | OFlag::O_NOCTTY;
     let opened = closed.then(|| open(path, flags, Mode::empty()));
-    if changed { times(path, TimeSpec::UTIME_OMIT) } else { Ok(()) }?;
+    if changed {
+        let space = |file| fallocate(file, FallocateFlags::FALLOC_FL_KEEP_SIZE, 0, 1);
+        let told = opened.as_ref().is_some_and(|opened| opened.as_ref().is_ok_and(|file| space(file).is_ok()));
+        if told { Ok(()) } else { times(path, TimeSpec::UTIME_OMIT) }?;
+    }
     opened.map_or(Ok(()), |opened| opened.map(drop))
 }
 

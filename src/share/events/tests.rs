@@ -273,7 +273,9 @@ fn what_was_not_announced_or_is_over_is_refused() {
         // Answered, and without effect.
         fs.setattr(ghost(), f, attr, None, SetattrValid::SIZE).expect("as if it were done");
         let (handle, _) = fs.open(ghost(), f, false, (libc::O_WRONLY | libc::O_TRUNC).cast_unsigned()).expect("open");
-        fs.release(ghost(), f, 0, handle.expect("a handle"), false, false, None).expect("close");
+        let handle = handle.expect("a handle");
+        fs.fallocate(ghost(), f, handle, 0, 0, 1 << 20).expect("as if it were done");
+        fs.release(ghost(), f, 0, handle, false, false, None).expect("close");
     };
     refused(&world);
     fs::remove_file(world.at("g")).expect("rm");
