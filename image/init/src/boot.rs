@@ -33,6 +33,11 @@ pub(crate) fn is_machine() -> bool {
     Path::new(MODULES).is_dir()
 }
 
+/// Whether the host asks for something by a word on the kernel's command line.
+pub(crate) fn is_asked(word: &str) -> bool {
+    std::fs::read_to_string("/proc/cmdline").is_ok_and(|line| line.split_whitespace().any(|one| one == word))
+}
+
 /// Mounts, loads the modules and assembles the root.
 pub(crate) fn prepare() -> io::Result<()> {
     for (kind, target, flags, data) in EARLY {

@@ -1,7 +1,7 @@
 //! Starts the command: its streams, its terminal, and the process that becomes it.
 
 use crate::Place;
-use crate::runner::{Ends, Runner};
+use crate::runner::{Ends, Order, Runner};
 use crate::sys::{set_controlling, set_size};
 use nix::fcntl::OFlag;
 use nix::sys::signal::{SigHandler, Signal, signal};
@@ -60,7 +60,7 @@ pub(crate) fn start(place: Place, mut runner: Runner, start: &Start) -> Result<R
     }
     let slave = slave.map(|slave| slave.try_clone_to_owned()).transpose()?;
     let ends = Ends { streams: [stdin, stdout, stderr], terminal: slave };
-    let pid = runner.start(start, ends)?.map_err(|e| NotStarted::Ended(cannot(name, &e)))?;
+    let pid = runner.start(&Order::of(start), ends)?.map_err(|e| NotStarted::Ended(cannot(name, &e)))?;
     let (terminal, held) = terminal.unzip();
     Ok(Running { pid, terminal, held, pipes })
 }

@@ -22,6 +22,7 @@ mod notice;
 mod ports;
 mod power;
 mod proxy;
+mod rehearsal;
 mod relay;
 mod runner;
 mod session;
@@ -35,6 +36,7 @@ mod trust;
 use nix::errno::Errno;
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::{ForkResult, fork};
+use rehearsal::Rehearsal;
 use relay::Async;
 use runner::Runner;
 use std::fs::File;
@@ -135,9 +137,9 @@ fn run(place: Place, mut prepared: Prepared, wire: impl FnOnce() -> io::Result<W
                 memory.settle();
             }
             sys::spare_from_oom();
-            let runner = Runner::new(place)?;
+            let (runner, rehearsal) = (Runner::new(place)?, Rehearsal::new(place));
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-            if let Err(e) = runtime.block_on(serve(place, (prepared, runner), wire)) {
+            if let Err(e) = runtime.block_on(serve(place, (prepared, runner, rehearsal), wire)) {
                 sys::log(&format!("{e}"));
             }
             power::gone()
@@ -149,15 +151,17 @@ fn run(place: Place, mut prepared: Prepared, wire: impl FnOnce() -> io::Result<W
 /// whoever saves this machine takes that for the word that nothing is left to do.
 async fn serve(
     place: Place,
-    (prepared, runner): (Prepared, Runner),
+    (prepared, runner, rehearsal): (Prepared, Runner, Rehearsal),
     wire: impl FnOnce() -> io::Result<Wire>,
 ) -> io::Result<()> {
     let opened = session::Opened::new(prepared, runner)?;
     let (port, life) = wire()?;
     let session = async {
         match port {
-            Port::One(port) => session::serve(place, Async::new(port)?, opened).await,
-            Port::Two(from, to) => session::serve(place, join(Async::new(from)?, Async::new(to)?), opened).await,
+            Port::One(port) => session::serve(place, Async::new(port)?, opened, rehearsal).await,
+            Port::Two(from, to) => {
+                session::serve(place, join(Async::new(from)?, Async::new(to)?), opened, rehearsal).await
+            }
         }
     };
     let end = async {

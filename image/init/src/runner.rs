@@ -59,16 +59,8 @@ impl Runner {
     }
 
     /// Has it become the command. What comes back within is why that cannot be executed.
-    pub(crate) fn start(mut self, start: &Start, ends: Ends) -> io::Result<Result<Pid, io::Error>> {
-        let (numbers, text) = order(start)?;
-        let fds: Vec<RawFd> = ends.streams.iter().chain(&ends.terminal).map(AsRawFd::as_raw_fd).collect();
-        let with = [ControlMessage::ScmRights(&fds)];
-        let sent = sendmsg::<()>(self.socket.as_raw_fd(), &[IoSlice::new(&numbers)], &with, MsgFlags::empty(), None)?;
-        if sent != numbers.len() {
-            return Err(io::ErrorKind::WriteZero.into());
-        }
-        self.socket.write_all(&text)?;
-        drop(ends);
+    pub(crate) fn start(mut self, order: &Order<'_>, ends: Ends) -> io::Result<Result<Pid, io::Error>> {
+        self.tell(order, ends)?;
         let mut why = Vec::new();
         // It closes when the command runs.
         self.socket.read_to_end(&mut why)?;
@@ -77,24 +69,66 @@ impl Runner {
             Some(code) => Err(io::Error::from_raw_os_error(i32::from_ne_bytes(*code))),
         })
     }
+
+    /// Tells it what to become, and does not wait for it.
+    pub(crate) fn tell(&mut self, order: &Order<'_>, ends: Ends) -> io::Result<()> {
+        let (numbers, text) = order.bytes()?;
+        let fds: Vec<RawFd> = ends.streams.iter().chain(&ends.terminal).map(AsRawFd::as_raw_fd).collect();
+        let with = [ControlMessage::ScmRights(&fds)];
+        let sent = sendmsg::<()>(self.socket.as_raw_fd(), &[IoSlice::new(&numbers)], &with, MsgFlags::empty(), None)?;
+        if sent != numbers.len() {
+            return Err(io::ErrorKind::WriteZero.into());
+        }
+        self.socket.write_all(&text)
+    }
+
+    /// Its number.
+    pub(crate) fn pid(&self) -> Pid {
+        self.pid
+    }
 }
 
-/// The command in bytes: numbers, and texts with an end each. The first is the directory, then come arguments and variables.
-fn order(start: &Start) -> io::Result<(Vec<u8>, Vec<u8>)> {
-    let mut text = Vec::new();
-    let mut add = |parts: &[&[u8]]| {
-        let whole = CString::new(parts.concat())?;
-        text.extend(whole.as_bytes_with_nul());
-        io::Result::Ok(())
-    };
-    add(&[&start.cwd])?;
-    start.argv.iter().try_for_each(|word| add(&[word]))?;
-    start.env.iter().try_for_each(|(name, value)| add(&[name, b"=", value]))?;
-    let closed = (0..3).filter(|n| start.stdio[*n] == proto::Stdio::Closed).fold(0, |all, n| all | 1 << n);
-    let size = |len: usize| u32::try_from(len).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput));
-    let sizes = [size(start.argv.len())?, size(start.env.len())?, size(text.len())?];
-    let numbers = [sizes[0], sizes[1], sizes[2], start.user.0, start.user.1, start.umask, closed];
-    Ok((numbers.iter().flat_map(|n| n.to_ne_bytes()).collect(), text))
+/// What to become.
+pub(crate) struct Order<'a> {
+    pub(crate) cwd: &'a [u8],
+    pub(crate) argv: &'a [Vec<u8>],
+    pub(crate) env: &'a [(Vec<u8>, Vec<u8>)],
+    pub(crate) user: (u32, u32),
+    pub(crate) umask: u32,
+    /// Which of its streams are closed.
+    pub(crate) closed: [bool; 3],
+}
+
+impl Order<'_> {
+    /// The one that the host's message asks for.
+    pub(crate) fn of(start: &Start) -> Order<'_> {
+        Order {
+            cwd: &start.cwd,
+            argv: &start.argv,
+            env: &start.env,
+            user: start.user,
+            umask: start.umask,
+            closed: [0, 1, 2].map(|n| start.stdio[n] == proto::Stdio::Closed),
+        }
+    }
+
+    /// In bytes: numbers, and texts with an end each. The first is the directory, then come arguments and variables.
+    fn bytes(&self) -> io::Result<(Vec<u8>, Vec<u8>)> {
+        let mut text = Vec::new();
+        let mut add = |parts: &[&[u8]]| {
+            let whole = CString::new(parts.concat())?;
+            text.extend(whole.as_bytes_with_nul());
+            io::Result::Ok(())
+        };
+        add(&[self.cwd])?;
+        self.argv.iter().try_for_each(|word| add(&[word]))?;
+        self.env.iter().try_for_each(|(name, value)| add(&[name, b"=", value]))?;
+        let closed = (0..3).filter(|n| self.closed[*n]).fold(0, |all, n| all | 1 << n);
+        let size = |len: usize| u32::try_from(len).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput));
+        let sizes = [size(self.argv.len())?, size(self.env.len())?, size(text.len())?];
+        let numbers = [sizes[0], sizes[1], sizes[2], self.user.0, self.user.1, self.umask, closed];
+        Ok((numbers.iter().flat_map(|n| n.to_ne_bytes()).collect(), text))
+    }
 }
 
 /// The child: makes itself ready, waits for its order, and becomes the command. Comes back only when that fails.
@@ -226,11 +260,11 @@ mod tests {
 
     #[test]
     fn an_order_is_numbers_and_texts() {
-        let (numbers, text) = order(&start(&["sh", "", "\u{fc}"])).expect("an order");
+        let (numbers, text) = Order::of(&start(&["sh", "", "\u{fc}"])).bytes().expect("an order");
         assert_eq!(text, "/x\0sh\0\0\u{fc}\0A=b=c\0E=\0".as_bytes());
         let numbers: Vec<u32> = numbers.chunks(4).map(|n| u32::from_ne_bytes(n.try_into().expect("four"))).collect();
         assert_eq!(numbers, [3, 2, text.len() as u32, 1000, 1001, 0o27, 0b101]);
-        assert!(order(&start(&["s\0h"])).is_err(), "it would be two words");
+        assert!(Order::of(&start(&["s\0h"])).bytes().is_err(), "it would be two words");
     }
 
     #[test]

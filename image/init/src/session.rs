@@ -4,6 +4,7 @@ use crate::carry::Relays;
 use crate::command::{self, NotStarted, Running};
 use crate::doors;
 use crate::notice::Repeater;
+use crate::rehearsal::Rehearsal;
 use crate::runner::Runner;
 use crate::sys::{self, Change};
 use crate::{Place, Prepared};
@@ -47,9 +48,11 @@ pub(crate) async fn serve(
     place: Place,
     mut port: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     opened: Opened,
+    rehearsal: Rehearsal,
 ) -> io::Result<()> {
     // Whether the versions fit is for the host to say: it can explain it to somebody.
     answer(&mut port).await?;
+    rehearsal.begin();
     let wire = Wire::new(Side::Guest);
     // A task of its own, so that bytes that come and go wake nothing else here.
     let driven = wire.clone();
@@ -104,7 +107,9 @@ async fn run(
     frames: &mut mpsc::Receiver<ToGuest>,
     to_host: &mut WriteHalf<Stream>,
 ) -> io::Result<Ended> {
-    let Opened { doors, repeater, mut children, runner, prepared: Prepared { network, memory, known, share } } = opened;
+    let Opened { doors, repeater, mut children, runner, prepared } = opened;
+    let Prepared { network, memory, known, share } = prepared;
+    setup::make_unique(place, start)?;
     setup::apply(place, start, known, share.as_ref())?;
     for news in local::prepare(place, start)? {
         proto::send(to_host, &news).await?;

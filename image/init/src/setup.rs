@@ -31,7 +31,7 @@ pub(crate) const WORKSPACE: &str = "/workspace";
 const HOME: &str = "/home/claude";
 
 /// The ids that the user most often has: the first user's of a Debian system, and those that stand for the host's root.
-const USUAL: (u32, u32) = (1000, 1000);
+pub(crate) const USUAL: (u32, u32) = (1000, 1000);
 
 /// What is the same in every session, or nearly always; done before the host says anything.
 pub(crate) fn prepare(place: Place) -> io::Result<()> {
@@ -51,9 +51,9 @@ pub(crate) fn prepare(place: Place) -> io::Result<()> {
     add_user(USUAL)
 }
 
-/// Does all that the host asks for, or says what could not be done. The seed comes first: this machine may be one of
-/// many copies, and nothing may draw the random numbers that the others draw.
-pub(crate) fn apply(place: Place, start: &Start, known: Option<Known>, device: Option<&Device>) -> io::Result<()> {
+/// Seed and clock, before anything else that the host asks for: this machine may be one of many copies, and nothing may draw the
+/// random numbers that the others draw.
+pub(crate) fn make_unique(place: Place, start: &Start) -> io::Result<()> {
     match place {
         Place::Machine => {
             reseed(&start.seed)?;
@@ -67,6 +67,11 @@ pub(crate) fn apply(place: Place, start: &Start, known: Option<Known>, device: O
             }
         }
     }
+    Ok(())
+}
+
+/// Does all else that the host asks for, or says what could not be done.
+pub(crate) fn apply(place: Place, start: &Start, known: Option<Known>, device: Option<&Device>) -> io::Result<()> {
     if start.user != USUAL {
         add_user(start.user)?;
     }

@@ -89,8 +89,9 @@ const CMDLINE: &str = "console=ttyS0 quiet panic=-1 reboot=t cryptomgr.notests r
 /// Added under emulation, where it is dear to change the kernel's code for a machine with one processor, and gains nothing.
 const EMULATED_LINE: &str = " noreplace-smp";
 /// Added there with more than one: how long the kernel of another waits in a loop need not be found out, which takes two seconds; at less than
-/// 4 GHz a wait is longer than it was asked for. And the processors' clocks are one, the host's, although they do not say so.
-const MANY_LINE: &str = " lpj=16000000 tsc=reliable";
+/// 4 GHz a wait is longer than it was asked for. And the processors' clocks are one, the host's, although they do not say so. The last
+/// word is for the supervisor: one processor rehearses while the other sets up (`image/init/src/rehearsal.rs`).
+const MANY_LINE: &str = " lpj=16000000 tsc=reliable vmclaude.rehearse";
 /// Added under emulation with one processor: the other timer does as well, and to find out how fast this one goes takes a tenth of
 /// a second of waiting.
 const ONE_LINE: &str = " nolapic_timer";
