@@ -2,13 +2,13 @@
 
 use crate::engine::launch::{Qemu, Warm};
 pub use crate::engine::qemu::Machine;
-use crate::engine::qemu::{self, Accel, Files, Life};
+use crate::engine::qemu::{self, Accel, Files, Flavor, Life};
 use crate::engine::share;
 use crate::enrollment::programs;
 use crate::error::{Failure, Result};
 use crate::host::Host;
 use crate::image::store;
-use crate::plan::Plan;
+use crate::plan::{Limits, Plan};
 use crate::report;
 use crate::session::{template, trial};
 use crate::settings::Settings;
@@ -40,7 +40,7 @@ pub(super) fn launch(host: &Host, settings: &Settings, plan: &Plan, machine: &Ma
     let share = share::program(&host.exe, plan);
     let program = |life| qemu::program(machine, &plan.limits, life, plan.volume());
     let wanted = settings.warm_start && share.is_some();
-    let warm = wanted.then(|| template::path(host, machine, &plan.limits)).transpose()?;
+    let warm = wanted.then(|| template::find(host, machine, &plan.limits, flavor(plan))).transpose()?;
     Ok(Qemu {
         machine: program(if share.is_some() { Life::Boot } else { Life::Trial }),
         warm: warm.map(|template| Warm { template, machine: program(Life::Copy) }),
@@ -50,10 +50,18 @@ pub(super) fn launch(host: &Host, settings: &Settings, plan: &Plan, machine: &Ma
 
 /// Has the template made, where one is wanted.
 pub(super) fn after(host: &Host, plan: &Plan, machine: &Machine, launch: &Qemu) {
-    if launch.warm.as_ref().is_some_and(|warm| template::is_wanted(&warm.template))
-        && let Err(e) = template::make_aside(host, machine, &plan.limits)
+    if launch.warm.is_some()
+        && let Err(e) = make_if_wanted(host, machine, &plan.limits, flavor(plan))
     {
         tracing::warn!("{e}");
+    }
+}
+
+/// What the template for this plan's command has in its memory.
+fn flavor(plan: &Plan) -> Flavor {
+    match plan.argv.first().is_some_and(|program| program == "claude") {
+        true => Flavor::Claude,
+        false => Flavor::Plain,
     }
 }
 
@@ -65,8 +73,12 @@ pub fn make_template(host: &Host, settings: &Settings) -> Result<()> {
     let (qemu, image) = (program(host, settings)?, image_files(host)?);
     let Some(choice) = trial::known(host, &qemu).filter(|_| settings.warm_start) else { return Ok(()) };
     let machine = machine(host, settings, &qemu, &image, choice.accel);
-    match template::is_wanted(&template::path(host, &machine, &settings.limits)?) {
-        true => template::make_aside(host, &machine, &settings.limits),
+    make_if_wanted(host, &machine, &settings.limits, Flavor::Claude)
+}
+
+fn make_if_wanted(host: &Host, machine: &Machine, limits: &Limits, flavor: Flavor) -> Result<()> {
+    match template::is_wanted(&template::path(host, machine, limits, flavor)?) {
+        true => template::make_aside(host, machine, limits, flavor),
         false => Ok(()),
     }
 }

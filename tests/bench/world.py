@@ -9,10 +9,10 @@ VM = f"{WORLD}/bin/vmclaude-container"
 ENV = {"HOME": f"{WORLD}/home", "PATH": "/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "TERM": "xterm", "LC_ALL": "C.UTF-8"}
 
 
-def template():
-    """Waits for the template that the first run has made aside."""
+def template(count=1):
+    """Waits for the templates that first runs have made aside."""
     templates, limit = f"{WORLD}/home/.cache/vmclaude/templates", time.monotonic() + 240
-    while not (os.path.isdir(templates) and any(len(name) == 32 for name in os.listdir(templates))):
+    while not (os.path.isdir(templates) and sum(len(name) == 32 for name in os.listdir(templates)) >= count):
         if time.monotonic() > limit:
             sys.exit("no template was made")
         time.sleep(0.1)

@@ -49,7 +49,8 @@ fn a_template_is_made_once_aside_and_then_used() {
     assert_eq!(fs::metadata(dir).expect("stat").permissions().mode() & 0o777, 0o700);
     let bytes = fs::read(&templates[0]).expect("read");
     let project = world.path("p").display().to_string();
-    for secret in [SECRET, "ANTHROPIC", project.as_str()] {
+    // (Names of variables are in Claude Code's program, which is in the template's memory.)
+    for secret in [SECRET, project.as_str()] {
         assert!(!bytes.windows(secret.len()).any(|w| w == secret.as_bytes()), "{secret} is in the template");
     }
     let (code, out, err) = world.output("date +%s; pwd; id -u; touch made; hostname");
@@ -148,4 +149,52 @@ fn a_copy_has_its_projects_volume() {
     let booted = world.run(script).env("VMCLAUDE_WARM_START", "0").output().expect("run");
     assert_eq!(String::from_utf8_lossy(&booted.stdout), "0\n1\n2\n1\n");
     assert_eq!(world.templates().len(), 1, "no copy gave up the template");
+}
+
+/// Starts Claude Code between two looks at how much was read of its disk, in sectors of 512 bytes; then what else it left there.
+const READ_BY_CLAUDE: &str = "read_() { awk '{ print $3 }' /sys/block/vdb/stat; }
+    read_; claude --version; read_; ls -d /claude /tmp/*claude* /tmp/.[!.]* 2>/dev/null; grep -c claude /proc/mounts";
+
+#[test]
+fn a_copy_has_claude_code_in_its_memory() {
+    let world = World::new();
+    let done = world.command(&["claude", "--version"]).output().expect("run");
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    world.await_template();
+    assert_eq!(world.templates().len(), 1);
+    let read = || {
+        let (_, out, err) = world.output(READ_BY_CLAUDE);
+        assert!(err.contains(PLUGGED), "not a copy: {err}");
+        let lines: Vec<&str> = out.lines().collect();
+        let [before, version, after, mounts] = lines[..] else { panic!("{out}{err}") };
+        assert!(version.contains("Claude Code") && mounts.parse::<u32>().is_ok_and(|n| n > 0), "{out}");
+        let number = |line: &str| line.parse::<u64>().expect("sectors");
+        (number(after) - number(before)) / 2
+    };
+    // A shell would have the other flavor, which is not there yet.
+    let kib = read();
+    assert!(kib < 1 << 10, "{kib} KiB were read");
+    until("the shell's flavor is there", || (world.templates().len() == 2).then_some(()));
+    world.await_makers();
+    let kib = read();
+    assert!(kib > 20 << 10, "only {kib} KiB were read, so this says nothing");
+}
+
+/// All processes but the kernel's own, once no rehearsal is left, and whether there was to be one.
+const PROCESSES: &str = "while pgrep -x true >/dev/null; do :; done
+    ps --ppid 2 -p 2 --deselect -o s=,comm= >/tmp/all; sed 's/^[^Z]/-/' /tmp/all | sort
+    grep -c vmclaude.rehearse /proc/cmdline";
+
+#[test]
+fn of_a_rehearsal_nothing_is_left() {
+    let world = World::new();
+    let processes = |cpus: &str| {
+        let done =
+            world.run(PROCESSES).env("VMCLAUDE_CPUS", cpus).env("VMCLAUDE_WARM_START", "0").output().expect("run");
+        String::from_utf8_lossy(&done.stdout).into_owned()
+    };
+    let (one, two) = (processes("1"), processes("2"));
+    let (alone, with) = (one.strip_suffix("0\n").expect("none"), two.strip_suffix("1\n").expect("a rehearsal"));
+    assert_eq!(alone, "- init\n- init\n- ps\n- sh\n");
+    assert_eq!(with, alone);
 }

@@ -50,8 +50,13 @@ impl World {
 
     /// A shell script in the guest.
     pub(crate) fn run(&self, script: &str) -> Command {
+        self.command(&["sh", "-c", script])
+    }
+
+    /// A command in the guest.
+    pub(crate) fn command(&self, words: &[&str]) -> Command {
         let mut command = Command::new(self.path("opt/bin/vmclaude-container"));
-        command.args(["sh", "-c", script]).env_clear().env("PATH", "/usr/bin:/bin").env("HOME", self.path("home"));
+        command.args(words).env_clear().env("PATH", "/usr/bin:/bin").env("HOME", self.path("home"));
         command.env("VMCLAUDE_MEMORY", "700M").env("VMCLAUDE_LOG", "warn").current_dir(self.path("p"));
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command

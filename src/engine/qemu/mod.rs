@@ -54,9 +54,19 @@ pub enum Life {
     Boot,
     /// From power-on up to the supervisor's wait for its host, to be saved there. Nothing of a user is attached: the share is empty, and
     /// the supervisor takes its device out.
-    Template,
+    Template(Flavor),
     /// As a copy of a saved machine; the share is plugged in once it runs.
     Copy,
+}
+
+/// What a template has in its memory besides what every session needs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Flavor {
+    /// Nothing: for any command.
+    Plain,
+    /// What every start of Claude Code reads of its program. A copy takes a while longer to lay out, and Claude Code starts much sooner.
+    Claude,
 }
 
 /// The socket in the session's directory over which the share is served.
@@ -102,6 +112,7 @@ const EMULATED: &str = if cfg!(target_arch = "x86_64") { "max,erms=off" } else {
 
 /// Added for a template: the supervisor then makes itself ready to be copied (see `image/init/src/template.rs`).
 const TEMPLATE: &str = " vmclaude.template";
+const TEMPLATE_WITH_CLAUDE: &str = " vmclaude.template=claude";
 
 /// QEMU's program and arguments for a VM with these limits, and with this volume where there is a share.
 pub fn program(machine: &Machine, limits: &Limits, life: Life, volume: Option<&Path>) -> Program {
@@ -113,7 +124,7 @@ pub fn program(machine: &Machine, limits: &Limits, life: Life, volume: Option<&P
     if life != Life::Trial {
         let run = qemu.inherit(Source::RunDir);
         arg(&["-chardev", &format!("socket,id=share,path={run}/{SHARE_SOCKET}")]);
-        if let Some(volume) = volume.filter(|_| life != Life::Template) {
+        if let Some(volume) = volume.filter(|_| !matches!(life, Life::Template(_))) {
             let file = qemu.inherit(Source::Volume(volume.to_path_buf()));
             // What the guest flushes is flushed, because this outlives the machine. The lock is ours, not QEMU's.
             arg(&[
@@ -124,7 +135,7 @@ pub fn program(machine: &Machine, limits: &Limits, life: Life, volume: Option<&P
             ]);
         }
     }
-    if matches!(life, Life::Boot | Life::Template) {
+    if matches!(life, Life::Boot | Life::Template(_)) {
         if life == Life::Boot && volume.is_some() {
             let disk = format!("virtio-blk-pci,drive={VOLUME},bus={PORT},addr={VOLUME_ADDRESS},multifunction=on");
             arg(&["-device", &format!("{disk},werror=report,rerror=report")]);
@@ -133,7 +144,7 @@ pub fn program(machine: &Machine, limits: &Limits, life: Life, volume: Option<&P
         // One of several functions, whether there is another or not: a guest that has seen it once would look for no other.
         arg(&["-device", &format!("{share},addr={SHARE_ADDRESS},multifunction=on")]);
     }
-    if matches!(life, Life::Template | Life::Copy) {
+    if matches!(life, Life::Template(_) | Life::Copy) {
         let control = qemu.inherit_fd(Source::Control);
         arg(&["-chardev", &format!("socket,id=control,fd={control}"), "-mon", "chardev=control,mode=control"]);
     }
@@ -169,8 +180,14 @@ fn kernel(machine: &Machine, limits: &Limits, life: Life, qemu: &mut Program) ->
     let emulated = machine.accel == Accel::Tcg && cfg!(target_arch = "x86_64");
     let one = emulated && limits.cpus_for(true, machine.cores) == 1;
     let many = emulated && !one;
-    let words = [(emulated, EMULATED_LINE), (one, ONE_LINE), (many, MANY_LINE), (life == Life::Template, TEMPLATE)];
+    let words = [(emulated, EMULATED_LINE), (one, ONE_LINE), (many, MANY_LINE)];
     let line = words.iter().filter(|(wanted, _)| *wanted).fold(CMDLINE.to_owned(), |line, (_, word)| line + word);
+    let line = line
+        + match life {
+            Life::Template(Flavor::Plain) => TEMPLATE,
+            Life::Template(Flavor::Claude) => TEMPLATE_WITH_CLAUDE,
+            _ => "",
+        };
     let kernel = qemu.inherit(Source::File(machine.files.kernel.clone()));
     let initrd = qemu.inherit(Source::File(machine.files.initrd.clone()));
     ["-kernel", &kernel, "-initrd", &initrd, "-append", &line].map(str::to_owned).to_vec()

@@ -1,7 +1,8 @@
 //! Saved machines: which one fits, and what QEMU is told to save and to restore one. Data only.
 
 use super::{
-    Accel, Life, Machine, PORT, SHARE_ADDRESS, SHARE_DEVICE, SHARE_QUEUE, SHARE_TAG, VOLUME, VOLUME_ADDRESS, program,
+    Accel, Flavor, Life, Machine, PORT, SHARE_ADDRESS, SHARE_DEVICE, SHARE_QUEUE, SHARE_TAG, VOLUME, VOLUME_ADDRESS,
+    program,
 };
 use crate::plan::Limits;
 use serde_json::{Value, json};
@@ -24,12 +25,12 @@ pub const RESUMED: &str = "RESUME";
 /// compared the very same, so no file is read again.
 pub type Stamp = (u64, u64, u64, i64, i64);
 
-/// The name of the template that fits this machine: a digest of everything that its memory or its devices depend on.
+/// The name of the template of this flavor that fits this machine: a digest of everything that its memory or its devices depend on.
 /// `stamps`: of QEMU's program and the image's files; `cpu`: the host's processor, where the guest sees it.
-pub fn key(machine: &Machine, limits: &Limits, stamps: &[Stamp], cpu: &str) -> String {
+pub fn key(machine: &Machine, limits: &Limits, flavor: Flavor, stamps: &[Stamp], cpu: &str) -> String {
     let mut digest = Sha256::new();
     digest.update(format!("{FORMAT} {stamps:?}\n"));
-    for life in [Life::Template, Life::Copy] {
+    for life in [Life::Template(flavor), Life::Copy] {
         let program = program(machine, limits, life, None);
         digest.update(format!("{:?} {:?}\n", program.path, program.args));
     }
@@ -114,19 +115,23 @@ mod tests {
         let args = program(&machine(), &LIMITS, life, Some("/v".as_ref())).args;
         let args: Vec<_> = args.iter().map(|a| a.to_string_lossy().into_owned()).collect();
         let port = args.iter().position(|a| a.starts_with("pcie-root-port")).expect("a port");
-        args[..=port].iter().map(|a| a.replace(" vmclaude.template", "")).collect()
+        args[..=port]
+            .iter()
+            .map(|a| a.replace(" vmclaude.template=claude", "").replace(" vmclaude.template", ""))
+            .collect()
     }
 
     #[test]
     fn a_copy_has_the_machine_of_its_template() {
-        assert_eq!(common(Life::Template), common(Life::Copy));
+        assert_eq!(common(Life::Template(Flavor::Plain)), common(Life::Copy));
+        assert_eq!(common(Life::Template(Flavor::Claude)), common(Life::Copy));
         assert_eq!(common(Life::Boot), common(Life::Copy));
         assert_eq!(common(Life::Trial), common(Life::Copy));
     }
 
     #[test]
     fn nothing_of_a_user_is_attached_to_a_template() {
-        let template = program(&machine(), &LIMITS, Life::Template, Some("/v".as_ref()));
+        let template = program(&machine(), &LIMITS, Life::Template(Flavor::Claude), Some("/v".as_ref()));
         let text = format!("{:?}", template.args);
         assert!(!text.contains("volume"), "{text}");
         assert!(!template.fds.iter().any(|s| matches!(s, Source::Dir(..) | Source::ShareListener | Source::Volume(_))));
@@ -135,7 +140,7 @@ mod tests {
     #[test]
     fn whatever_differs_has_another_key() {
         let stamps = [(1, 2, 3, 4, 5)];
-        let key_of = |m: &Machine, l: &Limits| key(m, l, &stamps, "cpu");
+        let key_of = |m: &Machine, l: &Limits| key(m, l, Flavor::Plain, &stamps, "cpu");
         let first = key_of(&machine(), &LIMITS);
         assert_eq!(first, key_of(&machine(), &LIMITS));
         assert_eq!(first.len(), 32);
@@ -148,11 +153,16 @@ mod tests {
             key_of(&machine(), &one),
             key_of(&kvm, &LIMITS),
             key_of(&qemu, &LIMITS),
-            key(&machine(), &LIMITS, &[(1, 2, 3, 4, 6)], "cpu"),
+            key(&machine(), &LIMITS, Flavor::Plain, &[(1, 2, 3, 4, 6)], "cpu"),
+            key(&machine(), &LIMITS, Flavor::Claude, &stamps, "cpu"),
         ];
         assert!(others.iter().all(|k| *k != first));
-        assert_eq!(key(&machine(), &LIMITS, &stamps, "other"), first, "an emulated processor is the same everywhere");
-        assert_ne!(key(&kvm, &LIMITS, &stamps, "other"), others[2]);
+        assert_eq!(
+            key(&machine(), &LIMITS, Flavor::Plain, &stamps, "other"),
+            first,
+            "an emulated processor is the same everywhere"
+        );
+        assert_ne!(key(&kvm, &LIMITS, Flavor::Plain, &stamps, "other"), others[2]);
     }
 
     #[test]

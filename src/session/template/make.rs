@@ -2,7 +2,7 @@
 
 use super::{VERB, dir, discard, file, is_wanted, path, prune};
 use crate::engine::launch::FIRST_FD;
-use crate::engine::qemu::{self, Life, Machine, SHARE_SOCKET, warm};
+use crate::engine::qemu::{self, Flavor, Life, Machine, SHARE_SOCKET, warm};
 use crate::engine::share;
 use crate::error::{Context, Failure, Result};
 use crate::files;
@@ -41,13 +41,14 @@ const MOST: u64 = 64 << 20;
 struct Order {
     machine: Machine,
     limits: Limits,
+    flavor: Flavor,
 }
 
 /// Starts the maker and does not wait for it. It gets nothing of our environment but what its directories depend on.
 ///
 /// # Errors
 /// When it cannot be started.
-pub fn make_aside(host: &Host, machine: &Machine, limits: &Limits) -> Result<()> {
+pub fn make_aside(host: &Host, machine: &Machine, limits: &Limits, flavor: Flavor) -> Result<()> {
     let what = || "cannot start the maker of templates";
     let (read, mut write) = std::io::pipe().what(what)?;
     let kept = |name: &str| name == "HOME" || name.starts_with("XDG_") || name == "VMCLAUDE_LOG";
@@ -59,7 +60,7 @@ pub fn make_aside(host: &Host, machine: &Machine, limits: &Limits) -> Result<()>
     unsafe { command.pre_exec(|| Ok(setsid().map(drop)?)) };
     command.spawn().what(what)?;
     // A few hundred bytes: the pipe takes them without a reader.
-    let order = serde_json::to_vec(&Order { machine: machine.clone(), limits: *limits }).what(what)?;
+    let order = serde_json::to_vec(&Order { machine: machine.clone(), limits: *limits, flavor }).what(what)?;
     write.write_all(&order).what(what)
 }
 
@@ -74,7 +75,7 @@ pub fn make(host: &Host) -> Result<()> {
     let dir = dir(host);
     files::private_dir(&dir)?;
     let Some(_lock) = files::try_lock(&dir.join("lock"))? else { return Ok(()) };
-    let path = path(host, &order.machine, &order.limits)?;
+    let path = path(host, &order.machine, &order.limits, order.flavor)?;
     if !is_wanted(&path) {
         return Ok(());
     }
@@ -107,7 +108,7 @@ fn save(host: &Host, order: &Order, path: &Path) -> Result<()> {
         scratch: Some(disk.as_fd()),
         ..Handles::of(record.dir())
     };
-    let program = qemu::program(&order.machine, &order.limits, Life::Template, None);
+    let program = qemu::program(&order.machine, &order.limits, Life::Template(order.flavor), None);
     let listener = socket::listen(record.dir(), SHARE_SOCKET)?;
     let mut machine = child::start(&program, &handles, "machine.log", Stdio::null())?;
     let _share = empty_share(host, &listener, record.dir())?;

@@ -16,7 +16,7 @@ pub(super) use copy::{Copy, start};
 pub(super) use file::Template;
 
 use crate::engine::qemu::warm::{self, Stamp};
-use crate::engine::qemu::{Accel, Machine};
+use crate::engine::qemu::{Accel, Flavor, Machine};
 use crate::error::{Context, Result};
 use crate::host::Host;
 use crate::plan::Limits;
@@ -28,19 +28,35 @@ pub const VERB: &str = "__template";
 
 /// After so many failures with the same machine nobody tries again.
 const PATIENCE: u64 = 3;
-/// So many templates are kept; they are some 60 MiB each.
+/// So many templates are kept; they are some 60 MiB each, with Claude Code 130.
 const KEPT: usize = 4;
+
+/// The template to use for this machine: that of this flavor, or as long as there is none that of the other.
+///
+/// # Errors
+/// When a file of the machine is missing.
+pub fn find(host: &Host, machine: &Machine, limits: &Limits, flavor: Flavor) -> Result<PathBuf> {
+    let wanted = path(host, machine, limits, flavor)?;
+    if wanted.exists() {
+        return Ok(wanted);
+    }
+    let other = match flavor {
+        Flavor::Plain => Flavor::Claude,
+        Flavor::Claude => Flavor::Plain,
+    };
+    Ok(Some(path(host, machine, limits, other)?).filter(|other| other.exists()).unwrap_or(wanted))
+}
 
 /// Where the template of this machine is, or would be.
 ///
 /// # Errors
 /// When a file of the machine is missing.
-pub fn path(host: &Host, machine: &Machine, limits: &Limits) -> Result<PathBuf> {
+pub fn path(host: &Host, machine: &Machine, limits: &Limits, flavor: Flavor) -> Result<PathBuf> {
     let files = &machine.files;
     let files = [&machine.qemu, &files.kernel, &files.initrd, &files.base, &files.claude, &files.scratch];
     let stamps = files.map(|file| stamp(file)).into_iter().collect::<Result<Vec<Stamp>>>()?;
     let cpu = if machine.accel == Accel::Kvm { processor() } else { String::new() };
-    Ok(dir(host).join(warm::key(machine, limits, &stamps, &cpu)))
+    Ok(dir(host).join(warm::key(machine, limits, flavor, &stamps, &cpu)))
 }
 
 fn dir(host: &Host) -> PathBuf {
