@@ -182,7 +182,8 @@ fn settings(config: &Config, reach: Reach, files: u64, proc_self_fd: File) -> pa
         // Files of different file systems may have equal inode numbers; each gets a device number of its own.
         announce_submounts: true,
         inode_file_handles: InodeFileHandlesMode::Never,
-        readdirplus: true,
+        // What a list says about a file is not believed, so it would only be forgotten again, file by file.
+        readdirplus: false,
         uid_map: Some(ids(geteuid().as_raw(), config.guest_uid, reach, false)),
         gid_map: Some(ids(getegid().as_raw(), config.guest_gid, reach, true)),
         guest_fd_limit: files,
