@@ -163,8 +163,11 @@ impl<F: FileSystem<Inode = u64, Handle = u64>> FileSystem for Guard<F> {
     }
 
     fn open(&self, ctx: Context, inode: u64, kill: bool, flags: u32) -> io::Result<(Option<u64>, OpenOptions)> {
-        self.open_flags(inode, flags)?;
-        self.inner.open(ctx, inode, kill, flags)
+        let changes = self.open_flags(inode, flags)?;
+        let (handle, mut options) = self.inner.open(ctx, inode, kill, flags)?;
+        // What was only read is closed without asking: there is nothing that could fail.
+        options.set(OpenOptions::NOFLUSH, !changes);
+        Ok((handle, options))
     }
 
     #[rustfmt::skip]

@@ -56,9 +56,13 @@ impl<F: FileSystem<Inode = u64, Handle = u64>> Guard<F> {
         }
     }
 
-    /// Allows opening `inode` with these flags of open(2).
-    pub(super) fn open_flags(&self, inode: u64, flags: u32) -> io::Result<()> {
-        if rules::open_changes(flags)? { self.change(inode) } else { Ok(()) }
+    /// Allows opening `inode` with these flags of open(2), and says whether that is for changing it.
+    pub(super) fn open_flags(&self, inode: u64, flags: u32) -> io::Result<bool> {
+        let changes = rules::open_changes(flags)?;
+        if changes {
+            self.change(inode)?;
+        }
+        Ok(changes)
     }
 
     /// The mode that `inode` may be given.

@@ -277,3 +277,14 @@ fn what_the_guest_forgot_it_cannot_change() {
     assert_eq!(code(guard.open(ctx(), file, false, 2).map(drop)), libc::EROFS);
     assert!(guard.open(ctx(), file, false, 0).is_err(), "and the file system does not know it either");
 }
+
+#[test]
+fn only_what_may_have_been_written_is_told_to_be_closed() {
+    let dir = tree();
+    let guard = guard(dir.path());
+    let file = find(&guard, &[c"rw", c"f"]);
+    for (flags, asks) in [(0, false), (libc::O_WRONLY, true), (libc::O_RDWR, true), (libc::O_TRUNC, true)] {
+        let (_, options) = guard.open(ctx(), file, false, flags.cast_unsigned()).expect("open");
+        assert_eq!(!options.contains(OpenOptions::NOFLUSH), asks, "{flags:o}");
+    }
+}
