@@ -39,6 +39,8 @@ def npm(root):
     with open(f"{root}/package.json", "w") as file:
         json.dump({"name": "bench", "version": "1.0.0", "dependencies": {"eslint": "^9", "webpack": "^5"}}, file)
     command = ["npm", "install", "--no-audit", "--no-fund", "--ignore-scripts", "--cache", f"{root}/.npm-cache"]
+    # Some users' settings leave the addresses out of the lock, and then nothing of it is found in a cache.
+    command.append("--omit-lockfile-registry-resolved=false")
     quiet = {"cwd": root, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     # With the user's own settings for npm, which know the way to the registry; the lock then names it.
     done = subprocess.run(command, **quiet)
@@ -46,6 +48,8 @@ def npm(root):
     again = ["npm", "ci", "--offline", "--no-audit", "--no-fund", "--ignore-scripts", "--cache", f"{root}/.npm-cache"]
     works = done.returncode == 0 and subprocess.run(again, env=ENV, **quiet).returncode == 0
     shutil.rmtree(f"{root}/node_modules", ignore_errors=True)
+    if not works:
+        print("npm ci: left out, its packages cannot be had, or not from its cache")
     return works
 
 
