@@ -25,6 +25,7 @@ pub mod events;
 mod guard;
 mod nodes;
 mod places;
+mod queues;
 mod rules;
 mod sandbox;
 mod server;

@@ -9,6 +9,7 @@ use super::events::{self, Ghosts};
 use super::guard::Guard;
 use super::nodes::Tag;
 use super::places::Places;
+use super::queues::{DUE, Memory, Queues};
 use super::sandbox::{self, Reach};
 use super::{Config, VERB};
 use crate::error::{Context, Failure, Result};
@@ -30,8 +31,8 @@ use vhost_user_backend::VhostUserDaemon;
 use virtiofsd::passthrough::{self, CachePolicy, InodeFileHandlesMode, PassthroughFs};
 use virtiofsd::seccomp::{SeccompAction, enable_seccomp};
 use virtiofsd::soft_idmap::cmdline::IdMap;
-use virtiofsd::vhost_user::VhostUserFsBackendBuilder;
-use vm_memory::{GuestMemoryAtomic, GuestMemoryMmap};
+use vm_memory::GuestMemoryMmap;
+use vmm_sys_util::epoll::EventSet;
 
 /// How long the guest may believe what it was told. Changes on the host show after this.
 const FRESH: Duration = Duration::from_secs(1);
@@ -212,9 +213,12 @@ fn ids(host: u32, guest: u32, reach: Reach, groups: bool) -> Vec<IdMap> {
 /// Serves one connection, until it is closed.
 fn answer(fs: Ghosts<PassthroughFs>, mut listener: Listener) -> Result<()> {
     let what = || "cannot serve the share";
-    let backend = VhostUserFsBackendBuilder::default().set_thread_pool_size(0).build(fs).what(what)?;
-    let memory = GuestMemoryAtomic::new(GuestMemoryMmap::new());
-    let mut daemon = VhostUserDaemon::new("share".to_string(), Arc::new(backend), memory).what(what)?;
+    let (queues, due) = Queues::new(fs).what(what)?;
+    let memory = Memory::new(GuestMemoryMmap::new());
+    let mut daemon = VhostUserDaemon::new("share".to_string(), Arc::new(queues), memory).what(what)?;
+    for worker in daemon.get_epoll_handlers() {
+        worker.register_listener(due.as_raw_fd(), EventSet::IN, DUE.into()).what(what)?;
+    }
     daemon.start(&mut listener).what(what)?;
     drop(listener);
     match daemon.wait() {

@@ -1,6 +1,6 @@
 //! The project and the guest's home: what is written there is on the host, the user's own, and what is there is seen.
 
-use crate::support::{Case, Limited, Who, World, cases, full};
+use crate::support::{Case, Limited, Who, World, cases, full, leaks, until};
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::time::{Duration, SystemTime};
@@ -123,4 +123,22 @@ fn a_large_tree_with_a_small_limit() {
     let want = format!("{all}\n{directories}\none\nzero\n{files}\n{directories}\n{}\n", directories - 1);
     assert_eq!((done.code(), done.out()), (Some(0), want), "{done:?}");
     world.assert_clean();
+}
+
+/// What the guest has forgotten is looked at a little later, more than fit a queue at a time; without another request, too.
+#[test]
+fn what_the_guest_removes_is_not_kept_open() {
+    let world = World::new(Who::nth(0));
+    let _live = world.start("mkdir many; (cd many; touch $(seq 500)); rm -r many; touch ready; exec sleep 600");
+    until("nothing of it is open", || (removed(&world) == 0).then_some(()));
+}
+
+/// How many files the share server has open that have no name.
+fn removed(world: &World) -> usize {
+    let servers = leaks::processes(world).into_iter().filter(leaks::Process::is_share);
+    let fds: Vec<_> =
+        servers.flat_map(|s| fs::read_dir(format!("/proc/{}/fd", s.pid)).expect("fds").flatten()).collect();
+    assert!(fds.len() > 10, "it is the one that works");
+    let nameless = |to: &str| to.ends_with("(deleted)") && !to.starts_with("/memfd:");
+    fds.iter().filter(|fd| fs::read_link(fd.path()).is_ok_and(|to| nameless(&to.to_string_lossy()))).count()
 }
