@@ -66,7 +66,7 @@ impl<F: FileSystem<Inode = u64, Handle = u64>> Ghosts<F> {
             };
             state.lay(self.fs.inner(), parent, name);
             let found = self.fs.lookup(ctx, parent, name).or_else(|e| self.gone(ctx, parent, name, kind, e))?;
-            return Ok(self.learn(parent, name, found));
+            return Ok(not_believed(self.learn(parent, name, found)));
         }
         let entry = self.noted(ctx, make, |state, entry| {
             state.did(parent, name, Kind::Created);
@@ -134,10 +134,11 @@ impl<F: FileSystem<Inode = u64, Handle = u64>> Ghosts<F> {
     /// the watches of what has none as soon as it is done with it, and does not come to tell the rest.
     fn attributes(&self, ctx: Context, inode: u64, handle: Option<u64>) -> io::Result<(Attr, Duration)> {
         let (mut attr, timeout) = self.fs.getattr(ctx, inode, handle)?;
-        if self.repeated(ctx).is_some() {
-            attr.nlink = attr.nlink.max(1);
+        if self.repeated(ctx).is_none() {
+            return Ok((attr, timeout));
         }
-        Ok((attr, timeout))
+        attr.nlink = attr.nlink.max(1);
+        Ok((attr, Duration::ZERO))
     }
 
     /// A directory that the guest is told of may be watched there.
@@ -156,4 +157,11 @@ impl<F: FileSystem<Inode = u64, Handle = u64>> Ghosts<F> {
             state.echo.left(self.fs.inner().identity(inode), stamp(&attr));
         }
     }
+}
+
+/// What the repeating thread is told of a file is not believed by anybody. The guest's kernel takes it over when that thread comes to
+/// it, and in place of what others were told of a later change in between: they have to ask again.
+fn not_believed(mut entry: Entry) -> Entry {
+    entry.attr_timeout = Duration::ZERO;
+    entry
 }

@@ -1,6 +1,6 @@
 //! What becomes of each request of the guest's kernel.
 
-use super::Ghosts;
+use super::{Ghosts, not_believed};
 use crate::share::events::echo::Kind;
 use crate::share::events::prepare::look_stamp;
 use crate::share::events::server::{Ghost, stamp};
@@ -29,7 +29,7 @@ impl<F: FileSystem<Inode = u64, Handle = u64>> FileSystem for Ghosts<F> {
 
     fn lookup(&self, ctx: Context, parent: u64, name: &CStr) -> io::Result<Entry> {
         match self.repeated(ctx) {
-            Some(events) => self.haunted(ctx, events, parent, name),
+            Some(events) => self.haunted(ctx, events, parent, name).map(not_believed),
             None => Ok(self.learn(parent, name, self.fs.lookup(ctx, parent, name)?)),
         }
     }
