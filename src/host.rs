@@ -1,6 +1,7 @@
 //! The facts about this machine and this process, read once. Everything else takes them as values.
 
 use crate::error::{Failure, Result};
+use nix::sys::stat::Mode;
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::io::IsTerminal;
@@ -127,6 +128,13 @@ impl Host {
                 .next("./install.sh   # in vmclaude's sources")),
         }
     }
+
+    /// Whatever the umask is, its user has every right to what this process and those that it starts make from now on. (A command in
+    /// a VM has the umask that was given.)
+    pub fn keep_own_rights(&self) {
+        let mask = Mode::from_bits_truncate(self.umask as nix::libc::mode_t) - Mode::S_IRWXU;
+        nix::sys::stat::umask(mask);
+    }
 }
 
 impl Dirs {
@@ -168,7 +176,7 @@ pub fn first_word() -> Option<OsString> {
 /// The mask can only be read by setting it; no other thread runs yet.
 #[allow(clippy::useless_conversion)] // macOS has 16 bits for it
 fn umask() -> u32 {
-    let mask = nix::sys::stat::umask(nix::sys::stat::Mode::empty());
+    let mask = nix::sys::stat::umask(Mode::empty());
     nix::sys::stat::umask(mask);
     mask.bits().into()
 }

@@ -44,11 +44,7 @@ pub fn claude(host: &Host, flags: &RunFlags, args: Vec<OsString>) -> Result<Exit
 /// When the directory must not be shown to a VM (78), or the VM cannot be started or was lost (125).
 pub fn command(host: &Host, flags: &RunFlags, argv: Vec<OsString>) -> Result<Exit> {
     profile::mark("start");
-    if host.umask & 0o700 != 0 {
-        return Err(Failure::usage("cannot make files that are of use to you")
-            .because(format!("the umask is {:03o}", host.umask))
-            .next("umask 022"));
-    }
+    host.keep_own_rights();
     let settings = settings::load(host)?;
     let project = enrollment::project_or_here(host)?;
     // Held to the end: while it is open, its inode cannot become another directory's.
