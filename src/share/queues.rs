@@ -95,22 +95,28 @@ impl<F: FileSystem + Send + Sync + 'static> Queues<F> {
     }
 
     fn handle(&self, event: u16, vrings: &[Vring]) -> io::Result<()> {
-        match usize::from(event) {
-            REQUESTS => self.requests(&mut vrings[REQUESTS].get_mut()),
-            FORGOTTEN if self.later.arm() => Ok(()),
+        let queues = match usize::from(event) {
+            REQUESTS => REQUESTS..=REQUESTS,
+            FORGOTTEN if self.later.arm() => return Ok(()),
             // Kicked although it is looked for anyway: there are more than the queue can take.
-            FORGOTTEN => self.forgotten(&mut vrings[FORGOTTEN].get_mut()),
+            FORGOTTEN => FORGOTTEN..=FORGOTTEN,
             _ => {
                 self.later.done();
-                let mut vring = vrings[FORGOTTEN].get_mut();
-                if vring.is_enabled() && vring.get_queue().ready() {
-                    return self.forgotten(&mut vring);
-                }
-                // The machine stands still: what is in the queue is not lost.
+                FORGOTTEN..=REQUESTS
+            }
+        };
+        for queue in queues {
+            let mut vring = vrings[queue].get_mut();
+            if !vring.is_enabled() || !vring.get_queue().ready() {
+                // The machine stands still, or has just begun to go on: what is in the queue is not lost.
                 self.later.arm();
-                Ok(())
+            } else if queue == REQUESTS {
+                self.requests(&mut vring)?;
+            } else {
+                self.forgotten(&mut vring)?;
             }
         }
+        Ok(())
     }
 }
 
@@ -207,5 +213,42 @@ impl<F: FileSystem + Send + Sync + 'static> VhostUserBackend for Queues<F> {
 
     fn exit_event(&self, _: usize) -> Option<(EventConsumer, EventNotifier)> {
         new_event_consumer_and_notifier(EventFlag::NONBLOCK).ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use virtiofsd::filesystem::SerializableFileSystem;
+    use virtiofsd::read_dir::ReadDir;
+
+    /// It is asked nothing.
+    struct Nothing;
+
+    impl FileSystem for Nothing {
+        type Inode = u64;
+        type Handle = u64;
+        type DirIter = ReadDir<Vec<u8>>;
+    }
+
+    impl SerializableFileSystem for Nothing {}
+
+    #[test]
+    fn a_machine_that_stands_still_is_no_error_and_is_looked_at_again() {
+        let (queues, due) = Queues::new(Nothing).expect("queues");
+        let memory = Memory::new(GuestMemoryMmap::new());
+        queues.update_memory(memory.clone()).expect("memory");
+        let vrings = [0, 1].map(|_| Vring::new(memory.clone(), 16).expect("a queue"));
+        for event in [REQUESTS as u16, FORGOTTEN as u16, FORGOTTEN as u16, DUE] {
+            for enabled in [false, true] {
+                vrings.iter().for_each(|vring| vring.set_enabled(enabled));
+                queues.handle(event, &vrings).expect("nothing to do");
+                let end = std::time::Instant::now() + Duration::from_secs(20);
+                while due.consume().is_err() {
+                    assert!(std::time::Instant::now() < end, "it is forgotten: {event} {enabled}");
+                    std::thread::yield_now();
+                }
+            }
+        }
     }
 }
