@@ -8,7 +8,6 @@ use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, PoisonError, RwLock};
-use std::time::Duration;
 use vhost::vhost_user::{VhostUserProtocolFeatures, VhostUserVirtioFeatures};
 use vhost_user_backend::bitmap::BitmapMmapRegion;
 use vhost_user_backend::{VhostUserBackend, VringMutex, VringState, VringT};
@@ -17,7 +16,7 @@ use virtiofsd::descriptor_utils::{Reader, Writer};
 use virtiofsd::filesystem::FileSystem;
 use virtiofsd::server::Server;
 use vm_memory::{GuestAddressSpace, GuestMemoryAtomic, GuestMemoryMmap};
-use vmm_sys_util::epoll::EventSet;
+use vmm_sys_util::epoll::{Epoll, EpollEvent, EventSet};
 use vmm_sys_util::event::{EventConsumer, EventFlag, EventNotifier, new_event_consumer_and_notifier};
 
 /// The guest's memory.
@@ -32,8 +31,8 @@ const REQUESTS: usize = 1;
 const QUEUES: usize = 2;
 /// The number of the event that something waits no longer; those up to the number of queues are taken.
 pub(super) const DUE: u16 = 3;
-/// How long what nobody waits for may wait.
-const LATER: Duration = Duration::from_millis(5);
+/// How long what nobody waits for may wait, in milliseconds.
+const LATER: i32 = 5;
 /// The longest queue that there can be.
 const LONGEST: usize = 32768;
 /// What is said of the device: that it is a modern one, its descriptors may be in tables of their own, and either side says after
@@ -136,8 +135,8 @@ impl Later {
     fn new(due: EventConsumer, notifier: EventNotifier) -> io::Result<Later> {
         let (to, from) = sync_channel(1);
         let armed = Arc::new(AtomicBool::new(false));
-        let shared = armed.clone();
-        std::thread::Builder::new().spawn(move || clock(&from, &shared, &notifier))?;
+        let (shared, still) = (armed.clone(), Epoll::new()?);
+        std::thread::Builder::new().spawn(move || clock(&from, &shared, &notifier, &still))?;
         Ok(Later { armed, to, due })
     }
 
@@ -156,11 +155,11 @@ impl Later {
     }
 }
 
-/// There is a thread for this because a timer of the kernel's is none of the system calls that the server may do.
-fn clock(armed: &Receiver<()>, shared: &AtomicBool, due: &EventNotifier) {
+/// There is a thread for this because a timer of the kernel's is none of the system calls that the server may do. Nor is the one by
+/// which most waits with a limit go on when this process stood still, as it does while the host sleeps; this one ends then.
+fn clock(armed: &Receiver<()>, shared: &AtomicBool, due: &EventNotifier, still: &Epoll) {
     while armed.recv().is_ok() {
-        // Nothing comes meanwhile: it is armed.
-        let _ = armed.recv_timeout(LATER);
+        let _ = still.wait(LATER, &mut [EpollEvent::default()]);
         shared.store(false, Ordering::Release);
         if due.notify().is_err() {
             return;
@@ -219,6 +218,7 @@ impl<F: FileSystem + Send + Sync + 'static> VhostUserBackend for Queues<F> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::time::Duration;
     use virtiofsd::filesystem::SerializableFileSystem;
     use virtiofsd::read_dir::ReadDir;
 

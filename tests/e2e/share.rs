@@ -133,6 +133,27 @@ fn what_the_guest_removes_is_not_kept_open() {
     until("nothing of it is open", || (removed(&world) == 0).then_some(()));
 }
 
+/// As it does while the host sleeps, and when somebody stops it.
+#[test]
+fn a_share_server_that_stood_still_goes_on() {
+    use nix::sys::signal::{Signal, kill};
+    let world = World::new(Who::nth(0));
+    let script = "touch ready; while [ ! -e enough ]; do ls -l . >/dev/null; done; echo it is here >enough; sleep 600";
+    let _live = world.start(script);
+    for _ in 0..200 {
+        for signal in [Signal::SIGSTOP, Signal::SIGCONT] {
+            let servers = leaks::processes(&world).into_iter().filter(leaks::Process::is_share);
+            let pids: Vec<i32> = servers.map(|server| server.pid).collect();
+            assert_eq!(pids.len(), 2, "one of them ended");
+            pids.iter().for_each(|pid| kill(nix::unistd::Pid::from_raw(*pid), signal).expect("it lives"));
+        }
+    }
+    world.write("p/enough", "");
+    until("the guest sees and writes", || {
+        fs::read_to_string(world.path("p/enough")).ok().filter(|text| text == "it is here\n")
+    });
+}
+
 /// How many files the share server has open that have no name.
 fn removed(world: &World) -> usize {
     let servers = leaks::processes(world).into_iter().filter(leaks::Process::is_share);
