@@ -27,9 +27,9 @@ use tokio::sync::mpsc;
 use vmclaude_init::wire::mux::{Side, Stream, Wire, greet};
 use vmclaude_init::wire::proto::{self, Ended, MAX_TO_HOST, Network, Open, Start, ToGuest, ToHost, VERSION};
 
-/// How long a VM may take from its start to its hello. Emulated ones take two seconds, and as many times longer as there are others
-/// that want a processor.
-const HELLO_LIMIT: Duration = Duration::from_secs(180);
+/// How long a VM may take from its start to its hello. Emulated ones on a busy machine take some seconds; one that takes longer than
+/// this mostly never comes.
+const HELLO_LIMIT: Duration = Duration::from_secs(60);
 
 /// How long a guest that said hello may take to start the command: it mounts the share, and that may hang.
 const START_LIMIT: Duration = Duration::from_secs(90);
