@@ -1,5 +1,6 @@
 //! What a walk finds: data only.
 
+use super::names;
 use nix::sys::stat::FileStat;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -10,7 +11,7 @@ use std::time::Duration;
 /// Files up to this size are compared and kept byte by byte.
 pub(super) const KEPT: u64 = 1 << 20;
 /// So many directories are remembered that could not be looked into.
-pub(super) const GAPS: usize = 1000;
+const GAPS: usize = 1000;
 /// How far a walk goes.
 #[derive(Debug, Clone, Copy)]
 pub struct Bounds {
@@ -77,6 +78,29 @@ pub struct Found {
 }
 
 impl Found {
+    /// The directory at `path` is not looked into, or not to its end.
+    pub(super) fn gap(&mut self, path: &[u8], why: &str) {
+        if path.is_empty() || self.gaps.len() == GAPS {
+            return self.end(path, why);
+        }
+        self.skip(path, why);
+        self.gaps.push(names::text(path));
+    }
+
+    /// Nothing more is looked at, from `path` on.
+    pub(super) fn end(&mut self, path: &[u8], why: &str) {
+        self.skip(path, why);
+        self.ended = true;
+    }
+
+    /// The first that is not looked at is told.
+    pub(super) fn skip(&mut self, path: &[u8], why: &str) {
+        if self.skipped.is_none() {
+            let at = if path.is_empty() { "the root".to_owned() } else { names::text(path) };
+            self.skipped = Some(format!("{why}, at {at}"));
+        }
+    }
+
     /// Whether nobody can tell that nothing was at this path.
     pub(super) fn may_have_missed(&self, path: &str) -> bool {
         let below = |gap: &String| path.strip_prefix(gap.as_str()).is_some_and(|rest| rest.starts_with('/'));

@@ -2,7 +2,7 @@
 
 use super::classes::{Side, enter, who};
 pub use super::found::{Bounds, Entry, Found, Tree};
-use super::found::{GAPS, KEPT, sha, stamp};
+use super::found::{KEPT, sha, stamp};
 use super::{beneath, index, names};
 use nix::dir::{Dir, Type};
 use nix::sys::stat::FileStat;
@@ -49,48 +49,26 @@ pub fn walk(
     // Opened anew: a copy of the descriptor would share its place in the list of names.
     match beneath::open_dir(root, b".") {
         Ok(root) => walk.dir(root),
-        Err(e) => walk.end(&e.to_string()),
+        Err(e) => walk.found.end(&walk.path, &e.to_string()),
     }
     walk.found
 }
 
 impl Walk<'_> {
-    fn skip(&mut self, why: &str) {
-        if self.found.skipped.is_none() {
-            let at = if self.path.is_empty() { "the root".to_owned() } else { names::text(&self.path) };
-            self.found.skipped = Some(format!("{why}, at {at}"));
-        }
-    }
-
     /// A directory that is not looked into is listed itself: one that hides something today may show it tomorrow.
     fn closed(&mut self, stat: &FileStat, why: &str) {
         self.insert("dir", stat, "what is in it cannot be looked at".to_owned(), None);
-        self.gap(why);
-    }
-
-    /// This directory is not looked into, or not to its end.
-    fn gap(&mut self, why: &str) {
-        if self.path.is_empty() || self.found.gaps.len() == GAPS {
-            return self.end(why);
-        }
-        self.skip(why);
-        self.found.gaps.push(names::text(&self.path));
-    }
-
-    /// Nothing more is looked at.
-    fn end(&mut self, why: &str) {
-        self.skip(why);
-        self.found.ended = true;
+        self.found.gap(&self.path, why);
     }
 
     /// Whether there is time and room for more.
     fn go_on(&mut self) -> bool {
         if self.found.names >= self.bounds.names {
-            self.end(&format!("more than {} files", self.bounds.names));
+            self.found.end(&self.path, &format!("more than {} files", self.bounds.names));
             return false;
         }
         if self.found.names.is_multiple_of(64) && self.start.elapsed() > self.bounds.time {
-            self.end(&format!("{} ms were over", self.bounds.time.as_millis()));
+            self.found.end(&self.path, &format!("{} ms were over", self.bounds.time.as_millis()));
             return false;
         }
         true
@@ -98,13 +76,13 @@ impl Walk<'_> {
 
     fn dir(&mut self, open: File) {
         let Ok(mut dir) = open.try_clone().and_then(|fd| Ok(Dir::from_fd(fd.into())?)) else {
-            return self.gap("it cannot be read");
+            return self.found.gap(&self.path, "it cannot be read");
         };
         for entry in dir.iter() {
             if !self.go_on() {
                 return;
             }
-            let Ok(entry) = entry else { return self.gap("it cannot be read") };
+            let Ok(entry) = entry else { return self.found.gap(&self.path, "it cannot be read") };
             let name = entry.file_name().to_bytes();
             if name == b"." || name == b".." {
                 continue;
@@ -226,7 +204,7 @@ impl Walk<'_> {
             return None;
         }
         if self.read + size > self.bounds.bytes {
-            self.skip(&format!("more than {} MiB to keep", self.bounds.bytes >> 20));
+            self.found.skip(&self.path, &format!("more than {} MiB to keep", self.bounds.bytes >> 20));
             return None;
         }
         self.read += size;
@@ -251,7 +229,7 @@ impl Walk<'_> {
                 }
                 None => self.insert("file", stat, "git's index, in a form that cannot be read here".to_owned(), None),
             },
-            Ok(None) => self.skip("git's index is too large to look at"),
+            Ok(None) => self.found.skip(&self.path, "git's index is too large to look at"),
             Err(_) => {}
         }
     }
