@@ -26,7 +26,7 @@ pub struct Qemu {
     /// The virtual machine, from power-on.
     pub machine: Program,
     /// How to come by a copy of a saved machine instead; `None`: not wanted.
-    pub warm: Option<Warm>,
+    pub warm: Option<Box<Warm>>,
 }
 
 /// A faster way to the same machine.
@@ -34,6 +34,8 @@ pub struct Qemu {
 pub struct Warm {
     /// The template: a saved machine in a file, which may not be there yet.
     pub template: PathBuf,
+    /// The one that would fit this command best; another one than `template` as long as it is not there.
+    pub best: PathBuf,
     /// The virtual machine, from the template.
     pub machine: Program,
 }

@@ -8,7 +8,7 @@ use crate::enrollment::programs;
 use crate::error::{Failure, Result};
 use crate::host::Host;
 use crate::image::store;
-use crate::plan::{Limits, Plan};
+use crate::plan::Plan;
 use crate::report;
 use crate::session::{template, trial};
 use crate::settings::Settings;
@@ -43,15 +43,15 @@ pub(super) fn launch(host: &Host, settings: &Settings, plan: &Plan, machine: &Ma
     let warm = wanted.then(|| template::find(host, machine, &plan.limits, flavor(plan))).transpose()?;
     Ok(Qemu {
         machine: program(if share.is_some() { Life::Boot } else { Life::Trial }),
-        warm: warm.map(|template| Warm { template, machine: program(Life::Copy) }),
+        warm: warm.map(|(template, best)| Box::new(Warm { template, best, machine: program(Life::Copy) })),
         share,
     })
 }
 
 /// Has the template made, where one is wanted.
 pub(super) fn after(host: &Host, plan: &Plan, machine: &Machine, launch: &Qemu) {
-    if launch.warm.is_some()
-        && let Err(e) = make_if_wanted(host, machine, &plan.limits, flavor(plan))
+    if launch.warm.as_ref().is_some_and(|warm| template::is_wanted(&warm.best))
+        && let Err(e) = template::make_aside(host, machine, &plan.limits, flavor(plan))
     {
         tracing::warn!("{e}");
     }
@@ -73,12 +73,8 @@ pub fn make_template(host: &Host, settings: &Settings) -> Result<()> {
     let (qemu, image) = (program(host, settings)?, image_files(host)?);
     let Some(choice) = trial::known(host, &qemu).filter(|_| settings.warm_start) else { return Ok(()) };
     let machine = machine(host, settings, &qemu, &image, choice.accel);
-    make_if_wanted(host, &machine, &settings.limits, Flavor::Claude)
-}
-
-fn make_if_wanted(host: &Host, machine: &Machine, limits: &Limits, flavor: Flavor) -> Result<()> {
-    match template::is_wanted(&template::path(host, machine, limits, flavor)?) {
-        true => template::make_aside(host, machine, limits, flavor),
+    match template::is_wanted(&template::path(host, &machine, &settings.limits, Flavor::Claude)?) {
+        true => template::make_aside(host, &machine, &settings.limits, Flavor::Claude),
         false => Ok(()),
     }
 }

@@ -48,7 +48,7 @@ pub(super) async fn start(
     volume: Option<&Held>,
     slot: &mut Option<Machine>,
 ) -> Result<Wire> {
-    if let Some(warm) = &launch.warm {
+    if let Some(warm) = launch.warm.as_deref() {
         match copied(plan, (launch, warm), dir, volume, slot).await {
             Ok(Some(wire)) => return Ok(wire),
             Ok(None) => {}

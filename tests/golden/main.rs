@@ -67,8 +67,9 @@ fn launch(plan: &Plan, accel: Accel) -> Launch {
     let share = share::program(Path::new("/usr/bin/vmclaude"), plan);
     let program =
         |life| qemu::program(&machine, &plan.limits, life, plan.local.as_ref().and_then(|l| l.volume.as_deref()));
-    let template = "/home/you/.cache/vmclaude/templates/0123456789abcdef".into();
-    let warm = share.is_some().then(|| Warm { template, machine: program(Life::Copy) });
+    let template = PathBuf::from("/home/you/.cache/vmclaude/templates/0123456789abcdef");
+    let warm =
+        share.is_some().then(|| Box::new(Warm { best: template.clone(), template, machine: program(Life::Copy) }));
     Launch::Qemu(Qemu { machine: program(if share.is_some() { Life::Boot } else { Life::Trial }), warm, share })
 }
 

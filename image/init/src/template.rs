@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 
 /// The word on the kernel's command line by which the host asks for it.
 const WORD: &str = "vmclaude.template";
-/// The same, where Claude Code is going to be started in the copies.
-const WITH_CLAUDE: &str = "vmclaude.template=claude";
+/// The word beside it where Claude Code is going to be started in the copies.
+const WITH_CLAUDE: &str = "vmclaude.template.claude";
 
 /// Free memory that is overwritten with zeroes: more than the boot leaves behind.
 const SCRUBBED: usize = 160 << 20;
@@ -31,7 +31,7 @@ const PAUSE: Duration = Duration::from_millis(2);
 
 /// Whether this machine is going to be saved.
 pub(crate) fn wanted() -> bool {
-    is_asked(WORD) || is_asked(WITH_CLAUDE)
+    is_asked(WORD)
 }
 
 /// Makes it ready. Whatever fails here costs time later and nothing else.

@@ -112,7 +112,8 @@ const EMULATED: &str = if cfg!(target_arch = "x86_64") { "max,erms=off" } else {
 
 /// Added for a template: the supervisor then makes itself ready to be copied (see `image/init/src/template.rs`).
 const TEMPLATE: &str = " vmclaude.template";
-const TEMPLATE_WITH_CLAUDE: &str = " vmclaude.template=claude";
+/// Added to that for a template for Claude Code.
+const TEMPLATE_CLAUDE: &str = " vmclaude.template.claude";
 
 /// QEMU's program and arguments for a VM with these limits, and with this volume where there is a share.
 pub fn program(machine: &Machine, limits: &Limits, life: Life, volume: Option<&Path>) -> Program {
@@ -180,14 +181,15 @@ fn kernel(machine: &Machine, limits: &Limits, life: Life, qemu: &mut Program) ->
     let emulated = machine.accel == Accel::Tcg && cfg!(target_arch = "x86_64");
     let one = emulated && limits.cpus_for(true, machine.cores) == 1;
     let many = emulated && !one;
-    let words = [(emulated, EMULATED_LINE), (one, ONE_LINE), (many, MANY_LINE)];
+    let (template, claude) = (matches!(life, Life::Template(_)), life == Life::Template(Flavor::Claude));
+    let words = [
+        (emulated, EMULATED_LINE),
+        (one, ONE_LINE),
+        (many, MANY_LINE),
+        (template, TEMPLATE),
+        (claude, TEMPLATE_CLAUDE),
+    ];
     let line = words.iter().filter(|(wanted, _)| *wanted).fold(CMDLINE.to_owned(), |line, (_, word)| line + word);
-    let line = line
-        + match life {
-            Life::Template(Flavor::Plain) => TEMPLATE,
-            Life::Template(Flavor::Claude) => TEMPLATE_WITH_CLAUDE,
-            _ => "",
-        };
     let kernel = qemu.inherit(Source::File(machine.files.kernel.clone()));
     let initrd = qemu.inherit(Source::File(machine.files.initrd.clone()));
     ["-kernel", &kernel, "-initrd", &initrd, "-append", &line].map(str::to_owned).to_vec()

@@ -117,7 +117,7 @@ mod tests {
         let port = args.iter().position(|a| a.starts_with("pcie-root-port")).expect("a port");
         args[..=port]
             .iter()
-            .map(|a| a.replace(" vmclaude.template=claude", "").replace(" vmclaude.template", ""))
+            .map(|a| a.replace(" vmclaude.template.claude", "").replace(" vmclaude.template", ""))
             .collect()
     }
 

@@ -31,20 +31,21 @@ const PATIENCE: u64 = 3;
 /// So many templates are kept; they are some 60 MiB each, with Claude Code 130.
 const KEPT: usize = 4;
 
-/// The template to use for this machine: that of this flavor, or as long as there is none that of the other.
+/// The template to use for this machine, and the best one: that of this flavor, or as long as there is none that of the other.
 ///
 /// # Errors
 /// When a file of the machine is missing.
-pub fn find(host: &Host, machine: &Machine, limits: &Limits, flavor: Flavor) -> Result<PathBuf> {
-    let wanted = path(host, machine, limits, flavor)?;
-    if wanted.exists() {
-        return Ok(wanted);
+pub fn find(host: &Host, machine: &Machine, limits: &Limits, flavor: Flavor) -> Result<(PathBuf, PathBuf)> {
+    let best = path(host, machine, limits, flavor)?;
+    if best.exists() {
+        return Ok((best.clone(), best));
     }
     let other = match flavor {
         Flavor::Plain => Flavor::Claude,
         Flavor::Claude => Flavor::Plain,
     };
-    Ok(Some(path(host, machine, limits, other)?).filter(|other| other.exists()).unwrap_or(wanted))
+    let other = path(host, machine, limits, other)?;
+    Ok((if other.exists() { other } else { best.clone() }, best))
 }
 
 /// Where the template of this machine is, or would be.
