@@ -14,7 +14,7 @@ from world import ENV, ROUNDS, VM, WORLD, memory, template
 KERNEL = os.environ["BENCH_KERNEL"]
 BARE = [
     "qemu-system-x86_64", "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
-    "-machine", "q35,usb=off,sata=off,smbus=off,i8042=off", "-accel", "tcg", "-cpu", "max,erms=off", "-smp", "1", "-m", "256M",
+    "-machine", "q35,usb=off,sata=off,smbus=off,i8042=off", "-accel", "tcg", "-cpu", "max,erms=off,fsrm=off", "-smp", "1", "-m", "256M",
     "-kernel", KERNEL, "-initrd", f"{WORLD}/bare.cpio",
     "-append", "quiet panic=-1 cryptomgr.notests random.trust_cpu=on no_timer_check lsm=landlock,yama psi=0 noreplace-smp "
     "nolapic_timer swiotlb=noforce initcall_blacklist=ftrace_check_for_weak_functions,trace_eval_init",

@@ -107,8 +107,10 @@ const MANY_LINE: &str = " lpj=16000000 tsc=reliable vmclaude.rehearse";
 const ONE_LINE: &str = " nolapic_timer";
 
 /// The emulated processor. With `erms` the guest's kernel and libraries copy and clear memory byte by byte ("rep movsb"), which
-/// the translator takes literally; without, they take eight or more bytes at a time, and are three to six times faster.
-const EMULATED: &str = if cfg!(target_arch = "x86_64") { "max,erms=off" } else { "max" };
+/// the translator takes literally; without, they take eight or more bytes at a time, and are three to six times faster. `fsrm`
+/// says the same of short copies; newer QEMUs have it, and Linux takes it to imply `erms`: with the one alone its copies go wrong
+/// and it does not boot.
+const EMULATED: &str = if cfg!(target_arch = "x86_64") { "max,erms=off,fsrm=off" } else { "max" };
 
 /// Added for a template: the supervisor then makes itself ready to be copied (see `image/init/src/template.rs`).
 const TEMPLATE: &str = " vmclaude.template";
