@@ -17,7 +17,7 @@ use wait::until;
 use world::World;
 
 /// The phase that only a copy goes through.
-const PLUGGED: &str = "the share is plugged in";
+const PLUGGED: &str = "it has its share, and runs";
 const SECRET: &str = "sk-ant-a-key-that-is-nowhere-on-disk";
 
 /// Prints what must never be equal in two machines, and what each wrote to its own disk.
@@ -131,6 +131,24 @@ fn without_warm_starts_nothing_is_copied_or_made() {
     let done: std::process::Output = Command::output(world.run("true").env("VMCLAUDE_WARM_START", "0")).expect("run");
     assert!(done.status.success());
     assert!(!world.cache().exists());
+}
+
+/// Sleeps on each processor, which one that does not hear its timer never ends; then which there are and which work.
+const PROCESSORS: &str = "for n in $(seq 0 $(($(nproc) - 1))); do taskset -c $n sleep 0.02; done
+    cat /sys/devices/system/cpu/present /sys/devices/system/cpu/online";
+
+#[test]
+fn every_processor_works_after_a_boot_and_in_a_copy() {
+    let world = World::new();
+    world.make_template();
+    for warm in ["0", "1"] {
+        let mut run = world.run(PROCESSORS);
+        let done = run.env("VMCLAUDE_WARM_START", warm).env("VMCLAUDE_PROFILE", "1").output().expect("run");
+        let (out, err) = (String::from_utf8_lossy(&done.stdout), String::from_utf8_lossy(&done.stderr));
+        assert_eq!(err.contains(PLUGGED), warm == "1", "{err}");
+        let (present, online) = out.trim_end().split_once('\n').unwrap_or_else(|| panic!("{out}{err}"));
+        assert_eq!(present, online, "{err}");
+    }
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! From the kernel's hand-over to a usable root, before the host has said anything: nothing here depends on a user.
 
-use crate::sys::{at, load_module, loopback_up, make_dir, mount_on};
+use crate::sys::{at, load_module, log, loopback_up, make_dir, mount_on};
 use nix::mount::MsFlags;
 use std::fs::File;
 use std::io;
@@ -27,6 +27,9 @@ const LATE: [(&str, &str, MsFlags, &str); 4] = [
 
 /// The kernel's modules, and their order of loading.
 const MODULES: &str = "/modules";
+
+/// The word on the kernel's command line by which it boots with one processor.
+const ONE_AT_FIRST: &str = "maxcpus=1";
 
 /// Whether we were started by the kernel of a machine that is all ours.
 pub(crate) fn is_machine() -> bool {
@@ -69,6 +72,22 @@ fn bound_dirty() -> io::Result<()> {
         std::fs::write(&path, bytes.to_string()).map_err(|e| at("cannot write", &path, e))?;
     }
     Ok(())
+}
+
+/// Starts the processors that the host told the kernel to leave alone while it boots: they would be in danger until everything is
+/// plugged in (`src/engine/qemu/mod.rs`). One that does not start is missed and nothing else.
+pub(crate) fn start_processors() {
+    if !is_asked(ONE_AT_FIRST) {
+        return;
+    }
+    for entry in std::fs::read_dir("/sys/devices/system/cpu").into_iter().flatten().flatten() {
+        let online = entry.path().join("online");
+        if std::fs::read(&online).is_ok_and(|state| state.starts_with(b"0"))
+            && let Err(e) = std::fs::write(&online, "1")
+        {
+            log(&format!("{}: {e}", online.display()));
+        }
+    }
 }
 
 /// Opens the wire. The host sees it, and takes it for the word that everything before it is done.

@@ -97,6 +97,9 @@ fn in_machine() -> io::Result<()> {
     let mut prepared = Prepared { network: net::prepare(), memory: memory::prepare(), known: None, share: None };
     if template::wanted() {
         prepared.share = slot::take_out()?;
+    }
+    boot::start_processors();
+    if template::wanted() {
         prepared.known = Some(trust::Known::read());
         template::settle();
     }

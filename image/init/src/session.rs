@@ -47,11 +47,15 @@ const LOOK: Duration = Duration::from_millis(200);
 pub(crate) async fn serve(
     place: Place,
     mut port: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    opened: Opened,
+    mut opened: Opened,
     rehearsal: Rehearsal,
 ) -> io::Result<()> {
     // Whether the versions fit is for the host to say: it can explain it to somebody.
     answer(&mut port).await?;
+    if let Some(share) = opened.prepared.share.take() {
+        share.put_back();
+    }
+    // Behind it, so that no other processor works meanwhile: see `Device::put_back`.
     rehearsal.begin();
     let wire = Wire::new(Side::Guest);
     // A task of its own, so that bytes that come and go wake nothing else here.
@@ -108,9 +112,9 @@ async fn run(
     to_host: &mut WriteHalf<Stream>,
 ) -> io::Result<Ended> {
     let Opened { doors, repeater, mut children, runner, prepared } = opened;
-    let Prepared { network, memory, known, share } = prepared;
+    let Prepared { network, memory, known, .. } = prepared;
     setup::make_unique(place, start)?;
-    setup::apply(place, start, known, share.as_ref())?;
+    setup::apply(place, start, known)?;
     for news in local::prepare(place, start)? {
         proto::send(to_host, &news).await?;
     }

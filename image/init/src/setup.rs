@@ -1,6 +1,5 @@
 //! What the host's start message asks for: clock, entropy, share, user, links.
 
-use crate::slot::{self, Device};
 use crate::sys::{SAFE, at, make_dir, mount_on, reseed};
 use crate::trust::{self, Known};
 use crate::{Place, ahead, approve, container, local};
@@ -71,7 +70,7 @@ pub(crate) fn make_unique(place: Place, start: &Start) -> io::Result<()> {
 }
 
 /// Does all else that the host asks for, or says what could not be done.
-pub(crate) fn apply(place: Place, start: &Start, known: Option<Known>, device: Option<&Device>) -> io::Result<()> {
+pub(crate) fn apply(place: Place, start: &Start, known: Option<Known>) -> io::Result<()> {
     if start.user != USUAL {
         add_user(start.user)?;
     }
@@ -80,7 +79,7 @@ pub(crate) fn apply(place: Place, start: &Start, known: Option<Known>, device: O
     }
     trust::add(&start.certificates, known)?;
     match place {
-        Place::Machine => bind_shares(start, device)?,
+        Place::Machine => bind_shares(start)?,
         Place::Container => container::check_mounts(start)?,
     }
     start.links.iter().for_each(|(from, to)| link(path(from), path(to)));
@@ -163,15 +162,11 @@ fn write(file: &str, text: &str) -> io::Result<()> {
     std::fs::write(file, text).map_err(|e| at("cannot write", Path::new(file), e))
 }
 
-fn bind_shares(start: &Start, device: Option<&Device>) -> io::Result<()> {
+fn bind_shares(start: &Start) -> io::Result<()> {
     if start.binds.is_empty() {
         return Ok(());
     }
     let share = Path::new(SHARE_DIR);
-    if let Some(Err(e)) = device.map(Device::put_back) {
-        crate::sys::log(&format!("the share: {e}"));
-        slot::forget();
-    }
     mount_share(share)?;
     // It stays, for what repeats the host's changes; programs see the binds.
     std::fs::set_permissions(share.parent().unwrap_or(share), std::fs::Permissions::from_mode(0o700))?;

@@ -101,7 +101,7 @@ pub(crate) fn take_out() -> io::Result<Option<Device>> {
 }
 
 /// Makes the kernel forget the device, so that it will look for it again.
-pub(crate) fn forget() {
+fn forget() {
     let remove = Path::new(DEVICE).join("remove");
     if let Err(e) = std::fs::write(&remove, "1") {
         log(&format!("{}: {e}", remove.display()));
@@ -134,11 +134,21 @@ impl Device {
         self.config.read_exact_at(&mut id, 0).is_ok() && id != [0xff; 2]
     }
 
-    /// Writes everything back into the device that is in the slot now.
+    /// Makes the device that is in the slot now what the other was, or else has the kernel look for it. Its windows appear meanwhile, and while the
+    /// machine's memory changes its form, QEMU may lose what another processor tells its interrupt controller: see
+    /// `src/engine/qemu/mod.rs`.
+    pub(crate) fn put_back(self) {
+        if let Err(e) = self.write() {
+            log(&format!("the share: {e}"));
+            forget();
+        }
+    }
+
+    /// Writes everything back.
     ///
     /// # Errors
     /// When it does not become what the other was.
-    pub(crate) fn put_back(&self) -> io::Result<()> {
+    fn write(&self) -> io::Result<()> {
         for (at, bytes) in &self.settings {
             self.config.write_all_at(bytes, *at as u64)?;
         }

@@ -18,8 +18,8 @@ const PIPE: &str = "state";
 
 /// The event that says that the supervisor has opened its wire, and so waits for its host.
 pub const OPENED: &str = "VSERPORT_CHANGE";
-/// The event that says that a restored machine runs.
-pub const RESUMED: &str = "RESUME";
+/// The event that says how far the restoring has come.
+pub const RESTORING: &str = "MIGRATION";
 
 /// What a file was: device, inode, bytes, and seconds and nanoseconds of its last change. Whoever verified an image
 /// compared the very same, so no file is read again.
@@ -43,10 +43,10 @@ pub fn key(machine: &Machine, limits: &Limits, flavor: Flavor, stamps: &[Stamp],
     })
 }
 
-/// The first words on a control connection: what QEMU may do, and that shared memory stays where it is.
+/// The first words on a control connection: what QEMU may do, that shared memory stays where it is, and that we hear how it goes.
 pub fn prepare() -> [Value; 2] {
-    let kept = json!({ "capability": "x-ignore-shared", "state": true });
-    [command("qmp_capabilities", json!({})), command("migrate-set-capabilities", json!({ "capabilities": [kept] }))]
+    let wanted = ["x-ignore-shared", "events"].map(|name| json!({ "capability": name, "state": true }));
+    [command("qmp_capabilities", json!({})), command("migrate-set-capabilities", json!({ "capabilities": wanted }))]
 }
 
 /// Takes the descriptor that comes with these words: the pipe for the state of devices. (By number, QEMU takes one for
@@ -65,12 +65,23 @@ pub fn progress() -> Value {
     command("query-migrate", json!({}))
 }
 
-/// Restores the devices from the pipe and lets the machine run.
+/// Restores the devices from the pipe. The machine stands still behind it.
 pub fn restore() -> Value {
     command("migrate-incoming", json!({ "uri": format!("fd:{PIPE}") }))
 }
 
-/// Plugs the share in; with a volume, that first: the guest looks when the first function is there.
+/// Whether what comes with [`RESTORING`] says that everything is restored.
+pub fn is_restored(data: &Value) -> bool {
+    data["status"] == "completed"
+}
+
+/// Lets the machine run.
+pub fn go() -> Value {
+    command("cont", json!({}))
+}
+
+/// Plugs the share in; with a volume, that first: the guest looks when the first function is there. While the machine stands still, because
+/// of what QEMU makes of a processor that works meanwhile (see [`super`]).
 pub fn plug(volume: bool) -> Vec<Value> {
     let share = json!({
         "driver": SHARE_DEVICE, "id": "share", "chardev": "share", "tag": SHARE_TAG, "queue-size": SHARE_QUEUE, "bus": PORT,
@@ -168,6 +179,8 @@ mod tests {
     #[test]
     fn the_words_to_qemu() {
         assert_eq!(restore().to_string(), r#"{"arguments":{"uri":"fd:state"},"execute":"migrate-incoming"}"#);
+        assert_eq!(go().to_string(), r#"{"arguments":{},"execute":"cont"}"#);
+        assert!(is_restored(&json!({"status": "completed"})) && !is_restored(&json!({"status": "active"})));
         assert_eq!(save().to_string(), r#"{"arguments":{"uri":"fd:state"},"execute":"migrate"}"#);
         assert_eq!(take_pipe().to_string(), r#"{"arguments":{"fdname":"state"},"execute":"getfd"}"#);
         assert_eq!(

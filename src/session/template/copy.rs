@@ -93,11 +93,11 @@ fn bring_to_life(control: UnixStream, layers: Layers, volume: bool) -> Result<()
     drop(write);
     // Aside: it takes as long as QEMU takes to restore.
     std::thread::spawn(move || drop(mapped));
-    control.event(warm::RESUMED, |_| true)?;
-    profile::mark("it runs");
-    for command in warm::plug(volume) {
-        control.execute(&command)?;
+    control.event(warm::RESTORING, warm::is_restored)?;
+    profile::mark("it is what it was");
+    for command in warm::plug(volume).iter().chain([&warm::go()]) {
+        control.execute(command)?;
     }
-    profile::mark("the share is plugged in");
+    profile::mark("it has its share, and runs");
     Ok(())
 }

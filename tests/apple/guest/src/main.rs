@@ -56,6 +56,7 @@ fn run() -> io::Result<()> {
     // From the double's own archive; behind the change of the root it is out of reach.
     let supervisor = fs::read("/supervisor")?;
     boot::prepare()?;
+    boot::start_processors();
     fs::write(SUPERVISOR, supervisor)?;
     fs::set_permissions(SUPERVISOR, PermissionsExt::from_mode(0o755))?;
     let port = boot::open_wire()?;

@@ -1,0 +1,84 @@
+"""The starts of soak.sh."""
+import json
+import os
+import shutil
+import subprocess
+import threading
+import time
+from pathlib import Path
+from statistics import median
+
+WORLD = Path(os.environ['BENCH_WORLD'])
+SECONDS, AT_ONCE = int(os.environ['SOAK_SECONDS']), int(os.environ['SOAK_AT_ONCE'])
+WARM, WITHOUT = os.environ['SOAK_WARM'] == '1', os.environ['SOAK_WITHOUT']
+LIMIT = 150  # seconds: longer than vmclaude itself waits for a machine
+# A processor whose timer is dead never wakes this up.
+COMMAND = 'for n in $(seq 0 $(($(nproc) - 1))); do taskset -c $n sleep 0.02; done; nproc'
+
+
+def qemu():
+    """QEMU's program, or one that leaves a word out."""
+    program = shutil.which(os.environ['SOAK_QEMU'])
+    if not WITHOUT:
+        return program
+    wrapper = WORLD / 'bin/qemu'
+    wrapper.write_text(f'''#!/bin/bash
+words=()
+for word; do words+=("${{word/ {WITHOUT} / }}"); done
+exec {program} "${{words[@]}}"
+''')
+    wrapper.chmod(0o755)
+    return wrapper
+
+
+def environment():
+    home = WORLD / 'home'
+    config = home / '.config/vmclaude/config.toml'
+    config.parent.mkdir(parents=True)
+    config.write_text(f'qemu = {json.dumps(str(qemu()))}\nmemory = "1G"\nwarm_start = {json.dumps(WARM)}\n')
+    return {'HOME': str(home), 'PATH': os.environ['PATH'], 'TERM': 'dumb'}
+
+
+def start(env, project):
+    words = [WORLD / 'bin/vmclaude-container', 'sh', '-c', COMMAND]
+    begin = time.monotonic()
+    try:
+        done = subprocess.run(words, cwd=project, env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=LIMIT)
+        why = '' if done.returncode == 0 else done.stderr
+    except subprocess.TimeoutExpired:
+        done, why = None, 'its command did not end'
+    return time.monotonic() - begin, why, done.stdout.strip() if done else '?'
+
+
+def main():
+    env, took, lost, processors = environment(), [], [], set()
+    start(env, WORLD / 'p')  # What is done once: whether KVM works, and with WARM the template.
+    if WARM:
+        cache = WORLD / 'home/.cache/vmclaude/templates'
+        end = time.monotonic() + LIMIT
+        while not any(p.name != 'lock' for p in cache.glob('*')) and time.monotonic() < end:
+            time.sleep(0.1)
+    end = time.monotonic() + SECONDS
+
+    def work(nth):
+        project = WORLD / f'p{nth}'
+        project.mkdir()
+        while time.monotonic() < end:
+            seconds, why, number = start(env, project)
+            took.append(seconds)
+            processors.add(number)
+            if why:
+                lost.append(why)
+                print(why, flush=True)
+
+    threads = [threading.Thread(target=work, args=(nth,)) for nth in range(AT_ONCE)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    print(f'{len(took)} starts {"as copies" if WARM else "from power-on"}, {AT_ONCE} at once, with {"/".join(sorted(processors))} processors'
+          f'{" and without " + WITHOUT if WITHOUT else ""}: {len(lost)} lost; {median(took):.1f} s each (median; most {max(took):.1f})')
+    return 1 if lost else 0
+
+
+raise SystemExit(main())
