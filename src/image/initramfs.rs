@@ -3,6 +3,7 @@
 //! The kernel reads concatenated archives, so the modules are an archive of their own, made once for a base system; a new
 //! supervisor costs a copy.
 
+use super::packed;
 use crate::error::{Context, Failure, Result};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -89,12 +90,23 @@ pub(super) fn modules(root: &Path) -> Result<Vec<u8>> {
     let mut cpio = Cpio::default();
     cpio.dir("modules");
     for file in &boot {
-        let data = std::fs::read(root.join(file)).what(|| format!("cannot read the kernel's {file}"))?;
-        cpio.file(&format!("modules/{}", file_name(file)), 0o644, &data);
+        cpio.file(&format!("modules/{}", unpacked_name(file)), 0o644, &module(&root.join(file))?);
     }
-    let lines: String = boot.iter().map(|f| format!("{}\n", file_name(f))).collect();
+    let lines: String = boot.iter().map(|f| format!("{}\n", unpacked_name(f))).collect();
     cpio.file("modules/list", 0o644, lines.as_bytes());
     Ok(cpio.finish())
+}
+
+/// A module, unpacked: not every kernel can do that itself, and here it takes no start's time.
+fn module(file: &Path) -> Result<Vec<u8>> {
+    let data = std::fs::read(file).what(|| format!("cannot read the kernel's {}", file.display()))?;
+    match data.starts_with(b"\x7fELF") {
+        true => Ok(data),
+        false => packed::unpack(&data).filter(|module| module.starts_with(b"\x7fELF")).ok_or_else(|| {
+            Failure::new("cannot use this kernel")
+                .because(format!("{} is packed in a way that is not known", file.display()))
+        }),
+    }
 }
 
 /// `modules.dep` and `modules.builtin`: which files a module needs, and which modules are part of the kernel.
@@ -137,6 +149,12 @@ fn file_name(path: &str) -> &str {
     path.rsplit('/').next().unwrap_or(path)
 }
 
+/// `kernel/crypto/crc32c-intel.ko.xz` is `crc32c-intel.ko`.
+fn unpacked_name(path: &str) -> &str {
+    let name = file_name(path);
+    name.split_inclusive(".ko").next().unwrap_or(name)
+}
+
 /// The module of a file: `kernel/crypto/crc32c-intel.ko.xz` is `crc32c_intel`.
 fn module_name(path: &str) -> String {
     file_name(path).split('.').next().unwrap_or_default().replace('-', "_")
@@ -164,6 +182,20 @@ mod tests {
         assert!(line(" init").starts_with("-rwxr-xr-x   1 root     root           14"), "{text}");
         assert!(line(" dev/console").contains("5,   1"), "{text}");
         assert_eq!(text.lines().count(), 6, "{text}");
+    }
+
+    #[test]
+    fn modules_are_unpacked_and_called_what_they_are() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        std::fs::write(at("a.ko"), b"\x7fELF plain").unwrap();
+        std::fs::write(at("b.ko.lz4"), packed::tests::lz4(b"\x7fELF packed")).unwrap();
+        std::fs::write(at("c.ko.gz"), b"\x1f\x8b").unwrap();
+        assert_eq!(module(&at("a.ko")).unwrap(), b"\x7fELF plain");
+        assert_eq!(module(&at("b.ko.lz4")).unwrap(), b"\x7fELF packed");
+        assert!(module(&at("c.ko.gz")).unwrap_err().because[0].contains("c.ko.gz is packed"));
+        let names = ["kernel/a.ko", "kernel/b-one.ko.xz", "c.ko.zst", "d"].map(unpacked_name);
+        assert_eq!(names, ["a.ko", "b-one.ko", "c.ko", "d"]);
     }
 
     #[test]

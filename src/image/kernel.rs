@@ -1,15 +1,12 @@
 //! The guest's kernel: a distribution's package, unpacked and never installed.
 
 use super::initramfs;
+use super::packed;
 use super::tools::{Runner, tool};
 use crate::error::{Context, Failure, Result};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// The legacy frame of LZ4, with which the kernel's own build compresses.
-const LZ4_LEGACY: [u8; 4] = 0x184C_2102u32.to_le_bytes();
-/// The most that one block of it holds.
-const LZ4_BLOCK: usize = 8 << 20;
 /// An ELF note's head: 4 bytes of name, `size` bytes of address, type 18 (the entry for PVH boot), the name "Xen".
 const PVH: [&[u8]; 2] = [b"\x04\0\0\0\x04\0\0\0\x12\0\0\0Xen\0", b"\x04\0\0\0\x08\0\0\0\x12\0\0\0Xen\0"];
 
@@ -49,7 +46,7 @@ fn list(dir: &Path) -> Result<Vec<PathBuf>> {
     Ok(entries.filter_map(|e| Some(e.ok()?.path())).collect())
 }
 
-/// The ELF file inside a bzImage, if it is packed with LZ4 and can be booted by PVH.
+/// The ELF file inside a bzImage, if we can unpack it and it can be booted by PVH.
 fn vmlinux(image: &[u8]) -> Option<Vec<u8>> {
     let word = |at: usize| Some(u32::from_le_bytes(image.get(at..at + 4)?.try_into().ok()?) as usize);
     if image.get(0x202..0x206)? != b"HdrS" {
@@ -61,25 +58,9 @@ fn vmlinux(image: &[u8]) -> Option<Vec<u8>> {
         n => usize::from(*n),
     };
     let start = (sectors + 1) * 512 + word(0x248)?;
-    let elf = unpack_lz4(image.get(start..start.checked_add(word(0x24c)?)?)?)?;
+    let elf = packed::unpack(image.get(start..start.checked_add(word(0x24c)?)?)?)?;
     let bootable = elf.starts_with(b"\x7fELF") && PVH.iter().any(|note| elf.windows(note.len()).any(|w| w == *note));
     bootable.then_some(elf)
-}
-
-/// A legacy LZ4 frame as the kernel's build makes it: blocks, then the size of the whole.
-fn unpack_lz4(payload: &[u8]) -> Option<Vec<u8>> {
-    let mut rest = payload.strip_prefix(&LZ4_LEGACY)?;
-    let mut out = Vec::new();
-    while let Some((size, behind)) = rest.split_first_chunk::<4>() {
-        let size = u32::from_le_bytes(*size) as usize;
-        if behind.is_empty() {
-            return (size == out.len()).then_some(out);
-        }
-        let block = behind.get(..size)?;
-        out.extend(lz4_flex::block::decompress(block, LZ4_BLOCK).ok()?);
-        rest = &behind[size..];
-    }
-    None
 }
 
 #[cfg(test)]
@@ -87,13 +68,7 @@ mod tests {
     use super::*;
 
     fn bz_image(elf: &[u8]) -> Vec<u8> {
-        let mut payload = LZ4_LEGACY.to_vec();
-        for block in elf.chunks(LZ4_BLOCK) {
-            let packed = lz4_flex::block::compress(block);
-            payload.extend(u32::try_from(packed.len()).unwrap().to_le_bytes());
-            payload.extend(packed);
-        }
-        payload.extend(u32::try_from(elf.len()).unwrap().to_le_bytes());
+        let payload = packed::tests::lz4(elf);
         let mut image = vec![0; 1024 + 64];
         image[0x1f1] = 1;
         image[0x202..0x206].copy_from_slice(b"HdrS");
@@ -105,7 +80,7 @@ mod tests {
 
     fn elf() -> Vec<u8> {
         let mut elf = b"\x7fELF".to_vec();
-        elf.extend((0..LZ4_BLOCK + 4096).map(|i| (i % 251) as u8));
+        elf.extend((0..(8 << 20) + 4096).map(|i| (i % 251) as u8));
         elf.extend(PVH[0]);
         elf
     }
@@ -122,8 +97,8 @@ mod tests {
         let mut short = bz_image(&elf());
         short.truncate(short.len() - 100);
         assert!(vmlinux(&short).is_none());
-        let mut gzip = bz_image(&elf());
-        gzip[1024 + 64] = 0x1f;
-        assert!(vmlinux(&gzip).is_none());
+        let mut other = bz_image(&elf());
+        other[1024 + 64] = 0x1f;
+        assert!(vmlinux(&other).is_none());
     }
 }

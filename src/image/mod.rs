@@ -9,6 +9,7 @@ pub mod build;
 mod claude;
 mod initramfs;
 mod kernel;
+mod packed;
 mod progress;
 mod recipe;
 mod rootfs;

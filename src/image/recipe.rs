@@ -7,7 +7,7 @@ use sha2::{Digest, Sha256};
 use std::path::Path;
 
 /// Raised when this program builds something else out of the same recipe files.
-const VERSION: &str = "2";
+const VERSION: &str = "3";
 
 /// The files of the recipe, as they lie in `image/`.
 pub(super) const FILES: [(&str, &str); 4] = [
