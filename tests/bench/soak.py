@@ -8,7 +8,9 @@ import time
 from pathlib import Path
 from statistics import median
 
-WORLD = Path(os.environ['BENCH_WORLD'])
+from world import ENV, VM, WORLD, template
+
+WORLD = Path(WORLD)
 SECONDS, AT_ONCE = int(os.environ['SOAK_SECONDS']), int(os.environ['SOAK_AT_ONCE'])
 WARM, WITHOUT = os.environ['SOAK_WARM'] == '1', os.environ['SOAK_WITHOUT']
 LIMIT = 150  # seconds: longer than vmclaude itself waits for a machine
@@ -24,26 +26,27 @@ def qemu():
     wrapper = WORLD / 'bin/qemu'
     wrapper.write_text(f'''#!/bin/bash
 words=()
-for word; do words+=("${{word/ {WITHOUT} / }}"); done
+for word; do
+  [[ " $word " != *" {WITHOUT} "* ]] || word=${{word/ {WITHOUT}/}}
+  words+=("$word")
+done
 exec {program} "${{words[@]}}"
 ''')
     wrapper.chmod(0o755)
     return wrapper
 
 
-def environment():
-    home = WORLD / 'home'
-    config = home / '.config/vmclaude/config.toml'
+def configure():
+    config = WORLD / 'home/.config/vmclaude/config.toml'
     config.parent.mkdir(parents=True)
     config.write_text(f'qemu = {json.dumps(str(qemu()))}\nmemory = "1G"\nwarm_start = {json.dumps(WARM)}\n')
-    return {'HOME': str(home), 'PATH': os.environ['PATH'], 'TERM': 'dumb'}
 
 
-def start(env, project):
-    words = [WORLD / 'bin/vmclaude-container', 'sh', '-c', COMMAND]
+def start(project):
+    words = [VM, 'sh', '-c', COMMAND]
     begin = time.monotonic()
     try:
-        done = subprocess.run(words, cwd=project, env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=LIMIT)
+        done = subprocess.run(words, cwd=project, env=ENV, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=LIMIT)
         why = '' if done.returncode == 0 else done.stderr
     except subprocess.TimeoutExpired:
         done, why = None, 'its command did not end'
@@ -51,20 +54,18 @@ def start(env, project):
 
 
 def main():
-    env, took, lost, processors = environment(), [], [], set()
-    start(env, WORLD / 'p')  # What is done once: whether KVM works, and with WARM the template.
+    took, lost, processors = [], [], set()
+    configure()
+    start(WORLD / 'p')  # What is done once: whether KVM works, and with WARM the template.
     if WARM:
-        cache = WORLD / 'home/.cache/vmclaude/templates'
-        end = time.monotonic() + LIMIT
-        while not any(p.name != 'lock' for p in cache.glob('*')) and time.monotonic() < end:
-            time.sleep(0.1)
+        template()
     end = time.monotonic() + SECONDS
 
     def work(nth):
         project = WORLD / f'p{nth}'
         project.mkdir()
         while time.monotonic() < end:
-            seconds, why, number = start(env, project)
+            seconds, why, number = start(project)
             took.append(seconds)
             processors.add(number)
             if why:
