@@ -95,11 +95,12 @@ fn in_machine() -> io::Result<()> {
     setup::prepare(Place::Machine)?;
     // Part of a template too: a copy then has its network at once.
     let mut prepared = Prepared { network: net::prepare(), memory: memory::prepare(), known: None, share: None };
-    if template::wanted() {
+    let template = template::wanted();
+    if template {
         prepared.share = slot::take_out()?;
     }
     boot::start_processors();
-    if template::wanted() {
+    if template {
         prepared.known = Some(trust::Known::read());
         template::settle();
     }
