@@ -6,6 +6,7 @@ use crate::error::Result;
 use crate::exit::Exit;
 use crate::host::Host;
 use crate::report;
+use std::path::Path;
 use vmclaude_shim::Verdict;
 
 /// Runs Claude in a VM in an enrolled tree, and becomes the host's claude elsewhere.
@@ -13,7 +14,7 @@ use vmclaude_shim::Verdict;
 /// # Errors
 /// When the decision is neither, or what was decided cannot be done.
 pub(super) fn run(host: &Host, words: Route) -> Result<Exit> {
-    let host = at(host, &words.state);
+    let host = at(host, words.state.state.as_deref());
     match verdict(&host)? {
         Verdict::Refuse(refusal) => Err(refused(refusal)),
         Verdict::Host { .. } => crate::cli::host::become_host(&host, &words.args),
@@ -33,19 +34,19 @@ pub(super) fn run(host: &Host, words: Route) -> Result<Exit> {
 /// # Errors
 /// When the decision is a refusal, or stdout cannot be written.
 pub(super) fn print_tree(host: &Host, state: &State) -> Result<Exit> {
-    if let Some(project) = project(&at(host, state))? {
+    if let Some(project) = project(&at(host, state.state.as_deref()))? {
         report::data(&format!("{}\n", project.root.to_string_lossy()))?;
     }
     Ok(Exit::OK)
 }
 
 /// The host with the state directory that the caller knows: the environment may have been changed since.
-fn at(host: &Host, state: &State) -> Host {
+pub(super) fn at(host: &Host, state: Option<&Path>) -> Host {
     let mut host = host.clone();
-    if let Some(state) = state.state.as_ref().filter(|state| **state != host.dirs.state) {
+    if let Some(state) = state.filter(|state| **state != host.dirs.state) {
         match store::dirs(state) {
             Some(dirs) => host.dirs = dirs,
-            None => host.dirs.state.clone_from(state),
+            None => host.dirs.state = state.to_path_buf(),
         }
     }
     host

@@ -67,6 +67,9 @@ fn watch(host: &Host, output: &Output, mut status: Status) -> Result<Exit> {
 /// `known`: the last answer, of which is kept what takes long to find out.
 fn collect(host: &Host, now: u64, known: Option<&Status>) -> Status {
     let mut problems = Vec::new();
+    let meant = shell::meant(host);
+    problems.extend(meant.as_ref().map(|meant| shell::elsewhere(host, meant)));
+    let host = meant.as_ref().unwrap_or(host);
     let settings = match settings::load(host) {
         Ok(settings) => Some(settings),
         Err(failure) => {

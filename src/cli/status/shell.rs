@@ -1,13 +1,16 @@
 //! What `vmclaude status` says of shells: hooks, shim, PATH, the claude that each shell would run, the second barrier.
 
 use crate::cli::enroll::missing_hook;
+use crate::cli::route;
 use crate::enrollment::{barrier, shown, store};
+use crate::files::quoted;
 use crate::hook::claude::Registered;
 use crate::host::Host;
 use crate::report::status::{InShell, Problem, Runs, Shell};
 use crate::session::ask_shell::{self, Means};
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
+use vmclaude_shim::registry::FILE;
 
 /// How an answer begins that is an alias.
 const ALIAS: &str = "alias ";
@@ -48,6 +51,32 @@ pub(super) fn look(host: &Host, runs: Runs, known: Option<&Shell>, problems: &mu
     let shells = same.map_or_else(|| every_shell(host), |known| known.shells.clone());
     problems.extend(shells.iter().filter_map(other_meaning));
     Shell { installed, on_path, shim_first, shells, guard: second_barrier(host, problems) }
+}
+
+/// The host as the `claude` on PATH knows it, where that was set up with other directories: it goes by the file that it is, so it finds
+/// what is enrolled also for somebody who has changed `HOME`, and the answer must be what it does.
+pub(super) fn meant(host: &Host) -> Option<Host> {
+    let shim = on_path(host)?;
+    let state = shim.parent().filter(|dir| dir.file_name() == Some("shims".as_ref()))?.parent()?;
+    let same = std::fs::canonicalize(state).ok() == std::fs::canonicalize(&host.dirs.state).ok();
+    let other = (!same && state.join(FILE).exists()).then(|| route::at(host, Some(state)))?;
+    Some(other)
+}
+
+/// That all other verbs look elsewhere.
+pub(super) fn elsewhere(host: &Host, meant: &Host) -> Problem {
+    let (here, there) = (&host.dirs, &meant.dirs);
+    let home = there.guest_home.parent().filter(|_| here.guest_home != there.guest_home);
+    let (name, value) = home.map_or_else(|| ("XDG_STATE_HOME", there.state.parent()), |home| ("HOME", Some(home)));
+    Problem {
+        what: format!("{name} is not what it was when vmclaude was set up"),
+        because: vec![format!(
+            "claude, and this answer, go by {}; all other verbs by {}",
+            shown(&there.state),
+            shown(&here.state)
+        )],
+        next: value.map(|value| format!("export {name}={}", quoted(value))),
+    }
 }
 
 /// The `claude` that a program without a shell finds.
