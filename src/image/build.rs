@@ -36,6 +36,7 @@ pub struct Request<'a> {
 pub fn build(host: &Host, request: Request<'_>) -> Result<Image> {
     claude::check(request.claude)?;
     require(host.uid)?;
+    scratch::allow_large_files()?;
     let supervisor = std::fs::read(host.helper("vmclaude-init")?).what(|| "cannot read the guest's supervisor")?;
     let recipe = Recipe::read(request.packages)?;
     let images = host.dirs.images();

@@ -20,5 +20,5 @@ pub mod store;
 mod tools;
 
 pub use build::{Request, build};
-pub use scratch::make_volume;
+pub use scratch::{allow_large_files, make_volume};
 pub use store::{Image, Manifest};

@@ -1,8 +1,9 @@
 //! The empty disk for what a guest writes beside the project: large for the guest, next to nothing on the host.
 
 use super::tools::{Runner, quietly, tool};
-use crate::error::{Context, Result};
+use crate::error::{Context, Failure, Result};
 use nix::errno::Errno;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::unistd::{Whence, lseek};
 use std::fs::File;
 use std::path::Path;
@@ -10,6 +11,25 @@ use std::time::Duration;
 
 /// What the guest sees.
 const SIZE: u64 = 64 << 30;
+
+/// Lifts what a shell has set for the size of its programs' files (`ulimit -f`), as far as that may be lifted: a machine's disks and memory
+/// are files, and whoever makes one too large is ended by a signal. The programs for which it was set run in the guest.
+///
+/// # Errors
+/// When it may not be lifted far enough.
+pub fn allow_large_files() -> Result<()> {
+    let what = "cannot make files as large as a machine's";
+    let (soft, hard) = getrlimit(Resource::RLIMIT_FSIZE).what(|| what)?;
+    if hard < SIZE {
+        return Err(Failure::new(what)
+            .because(format!("the limit is {hard} bytes, the largest takes {SIZE}"))
+            .next("ulimit -f unlimited   # in a new terminal"));
+    }
+    if soft < hard {
+        setrlimit(Resource::RLIMIT_FSIZE, hard, hard).what(|| what)?;
+    }
+    Ok(())
+}
 
 /// Makes an empty ext4 file system without a journal: it never outlives its VM. Nothing in it is left for the guest's
 /// kernel to initialize, which would fill the host's disk in the background.

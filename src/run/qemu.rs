@@ -7,7 +7,7 @@ use crate::engine::share;
 use crate::enrollment::programs;
 use crate::error::{Failure, Result};
 use crate::host::Host;
-use crate::image::store;
+use crate::image::{self, store};
 use crate::plan::Plan;
 use crate::report;
 use crate::session::{template, trial};
@@ -20,9 +20,10 @@ const PROGRAM_DIRS: [&str; 4] = ["/usr/bin", "/usr/local/bin", "/bin", "/run/cur
 /// The machine of this host; whether KVM works is found out by trying, unless this is a dry run.
 ///
 /// # Errors
-/// When there is no QEMU or no image, or the trial cannot be made.
+/// When there is no QEMU or no image, files may not be as large as a machine's, or the trial cannot be made.
 pub(super) fn ready(host: &Host, settings: &Settings, dry_run: bool) -> Result<Machine> {
     let (qemu, image) = (program(host, settings)?, image_files(host)?);
+    image::allow_large_files()?;
     let accel = match trial::known(host, &qemu) {
         Some(choice) => choice.accel,
         // Without a trial boot the answer is the hope.

@@ -177,8 +177,6 @@ fn judged(done: &Done) -> Result<String, String> {
             first.map(|line| format!("{code}, {line}")).ok_or_else(|| format!("no word of ours: {done:?}"))
         }
         (None, Some(9 | 15)) => Ok("ended by the signal".to_owned()),
-        // A file that may not grow: what the kernel does to every program.
-        (None, Some(25)) => Ok("ended by SIGXFSZ".to_owned()),
         _ => Err(format!("neither a failure of ours nor a signal: {done:?}")),
     }
 }
