@@ -21,7 +21,6 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 use vmclaude_init::wire::proto::{Start, ToHost};
 
 /// The volume's name in the kernel: the fourth disk.
@@ -143,18 +142,8 @@ fn mounted() -> io::Result<OwnedFd> {
     open(VOLUME)
 }
 
-/// In a copy of a saved machine it is plugged in while we run: a condition with a limit, not a pause.
 fn volume() -> io::Result<OwnedFd> {
     let device = Path::new("/dev").join(DEVICE);
-    for again in 0..15_000 {
-        if device.exists() {
-            break;
-        }
-        if again > 0 {
-            std::thread::sleep(Duration::from_millis(2));
-        }
-        crate::setup::look_at_port()?;
-    }
     // As on the scratch disk: what was never written reads as zeroes, and what is removed comes back to the host.
     let options = "noinit_itable,discard,errors=remount-ro";
     mount_on(&device.to_string_lossy(), Path::new(VOLUME), "ext4", SAFE | MsFlags::MS_NOATIME, options)?;

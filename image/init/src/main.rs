@@ -71,8 +71,8 @@ pub(crate) struct Prepared {
     memory: io::Result<memory::Shared>,
     /// The certificates that are trusted, where that was found out before.
     known: Option<trust::Known>,
-    /// The share's device, where it was taken out of its slot.
-    share: Option<slot::Device>,
+    /// The share's slot, where its device was taken out.
+    share: Option<slot::Emptied>,
 }
 
 fn main() -> ExitCode {
@@ -97,7 +97,7 @@ fn in_machine() -> io::Result<()> {
     let mut prepared = Prepared { network: net::prepare(), memory: memory::prepare(), known: None, share: None };
     let template = template::wanted();
     if template {
-        prepared.share = slot::take_out()?;
+        prepared.share = Some(slot::take_out()?);
     }
     boot::start_processors();
     if template {

@@ -8,7 +8,7 @@ use crate::rehearsal::Rehearsal;
 use crate::runner::Runner;
 use crate::sys::{self, Change};
 use crate::{Place, Prepared};
-use crate::{carry, keys, local, memory, ports, power, setup, signals};
+use crate::{carry, keys, local, memory, ports, power, setup, signals, slot};
 use nix::sys::signal::Signal;
 use std::collections::HashMap;
 use std::io;
@@ -52,10 +52,10 @@ pub(crate) async fn serve(
 ) -> io::Result<()> {
     // Whether the versions fit is for the host to say: it can explain it to somebody.
     answer(&mut port).await?;
-    if let Some(share) = opened.prepared.share.take() {
-        share.put_back();
+    if opened.prepared.share.take().is_some_and(slot::Emptied::fill) {
+        setup::look_at_port()?;
     }
-    // Behind it, so that no other processor works meanwhile: see `Device::put_back`.
+    // Behind it, so that no other processor works meanwhile: see `slot::Emptied::fill`.
     rehearsal.begin();
     let wire = Wire::new(Side::Guest);
     // A task of its own, so that bytes that come and go wake nothing else here.

@@ -13,7 +13,6 @@ use std::io::{self, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 use vmclaude_init::wire::proto::Start;
 
 /// The name under which the host's share is offered.
@@ -167,7 +166,7 @@ fn bind_shares(start: &Start) -> io::Result<()> {
         return Ok(());
     }
     let share = Path::new(SHARE_DIR);
-    mount_share(share)?;
+    mount_on(SHARE, share, "virtiofs", SAFE, "")?;
     // It stays, for what repeats the host's changes; programs see the binds.
     std::fs::set_permissions(share.parent().unwrap_or(share), std::fs::Permissions::from_mode(0o700))?;
     for (tag, target, writable) in &start.binds {
@@ -176,24 +175,7 @@ fn bind_shares(start: &Start) -> io::Result<()> {
     Ok(())
 }
 
-/// Where the share's device could not be put back as it was, nobody has told the kernel of the new one: until it has looked, the
-/// share's name is an invalid argument. A condition with a limit, not a pause.
-fn mount_share(share: &Path) -> io::Result<()> {
-    for again in 0..15_000 {
-        match mount_on(SHARE, share, "virtiofs", SAFE, "") {
-            Err(e) if e.kind() == io::ErrorKind::InvalidInput => {
-                if again > 0 {
-                    std::thread::sleep(Duration::from_millis(2));
-                }
-                look_at_port()?;
-            }
-            done => return done,
-        }
-    }
-    Err(io::Error::new(io::ErrorKind::NotFound, "the share was not plugged in"))
-}
-
-/// Has the kernel look what is plugged into the machine's one port.
+/// Has the kernel look what is plugged into the machine's one port, and start the drivers of what it finds.
 pub(crate) fn look_at_port() -> io::Result<()> {
     std::fs::write(PLUGGED, "1").map_err(|e| at("cannot write", Path::new(PLUGGED), e))
 }

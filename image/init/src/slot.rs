@@ -19,6 +19,9 @@ const DEVICE: &str = "/sys/bus/pci/devices/0000:01:00.0";
 
 /// Where a device's command register is.
 const COMMAND: usize = 0x04;
+/// Where it says what kind of a device it is, and what of that says that its slot has several.
+const HEADER: u64 = 0x0e;
+const SEVERAL: u8 = 0x80;
 /// What of the configuration is written back besides: cache line, addresses, interrupt line.
 const PLAIN: [(usize, usize); 3] = [(0x0c, 4), (0x10, 24), (0x3c, 1)];
 /// From the PCI Express capability: device control, slot control.
@@ -47,7 +50,7 @@ mod common {
 }
 
 /// The device, and what its registers held.
-pub(crate) struct Device {
+struct Device {
     config: File,
     registers: Window,
     vectors: Window,
@@ -74,11 +77,14 @@ struct Queue {
     places: [u32; 6],
 }
 
-/// Takes it out of its slot. `None`: what it was cannot be put back, and the kernel does not know it any more.
+/// The slot without its device, and what that was; nothing where that cannot be put back, and the kernel does not know it any more.
+pub(crate) struct Emptied(Option<Device>);
+
+/// Takes it out of its slot.
 ///
 /// # Errors
 /// When it is still there.
-pub(crate) fn take_out() -> io::Result<Option<Device>> {
+pub(crate) fn take_out() -> io::Result<Emptied> {
     let place = Path::new(DEVICE).canonicalize().map_err(|e| at("cannot find", Path::new(DEVICE), e))?;
     let device = Device::look(&place).inspect_err(|e| log(&format!("the share's registers: {e}"))).ok();
     if device.is_none() {
@@ -97,7 +103,17 @@ pub(crate) fn take_out() -> io::Result<Option<Device>> {
     if still_there {
         return Err(io::Error::other("the share's device does not leave its slot"));
     }
-    Ok(device)
+    Ok(Emptied(device))
+}
+
+impl Emptied {
+    /// Makes what the host has put into the slot what was in it. `true`: there is something that the kernel has to look for, this or
+    /// another beside it. Windows appear meanwhile, and while the machine's memory changes its form, QEMU may lose what another
+    /// processor tells its interrupt controller: see `src/engine/qemu/mod.rs`.
+    #[must_use]
+    pub(crate) fn fill(self) -> bool {
+        self.0.is_none_or(Device::put_back)
+    }
 }
 
 /// Makes the kernel forget the device, so that it will look for it again.
@@ -134,14 +150,19 @@ impl Device {
         self.config.read_exact_at(&mut id, 0).is_ok() && id != [0xff; 2]
     }
 
-    /// Makes the device that is in the slot now what the other was, or else has the kernel look for it. Its windows appear meanwhile, and while the
-    /// machine's memory changes its form, QEMU may lose what another processor tells its interrupt controller: see
-    /// `src/engine/qemu/mod.rs`.
-    pub(crate) fn put_back(self) {
-        if let Err(e) = self.write() {
-            log(&format!("the share: {e}"));
-            forget();
-        }
+    /// Makes the device that is in the slot now what this one was. `true`: the kernel has to look.
+    fn put_back(self) -> bool {
+        let company = self.has_company();
+        let Err(e) = self.write() else { return company };
+        log(&format!("the share: {e}"));
+        forget();
+        true
+    }
+
+    /// Whether it is one of several functions; the host says so only where it is.
+    fn has_company(&self) -> bool {
+        let mut header = [0];
+        self.config.read_exact_at(&mut header, HEADER).is_ok() && header[0] & SEVERAL != 0
     }
 
     /// Writes everything back.

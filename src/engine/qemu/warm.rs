@@ -81,11 +81,12 @@ pub fn go() -> Value {
 }
 
 /// Plugs the share in; with a volume, that first: the guest looks when the first function is there. While the machine stands still, because
-/// of what QEMU makes of a processor that works meanwhile (see [`super`]).
+/// of what QEMU makes of a processor that works meanwhile (see [`super`]). Only with a volume is the share one of several functions: that is how
+/// the guest knows that there is something to look for (`image/init/src/slot.rs`), before another processor of its own has work.
 pub fn plug(volume: bool) -> Vec<Value> {
     let share = json!({
         "driver": SHARE_DEVICE, "id": "share", "chardev": "share", "tag": SHARE_TAG, "queue-size": SHARE_QUEUE, "bus": PORT,
-        "addr": SHARE_ADDRESS, "multifunction": true
+        "addr": SHARE_ADDRESS, "multifunction": volume
     });
     if !volume {
         return vec![command("device_add", share)];
@@ -186,11 +187,15 @@ mod tests {
         assert_eq!(
             plug(false).iter().map(Value::to_string).collect::<Vec<_>>(),
             [
-                r#"{"arguments":{"addr":"0.0","bus":"share-port","chardev":"share","driver":"vhost-user-fs-pci","id":"share","multifunction":true,"queue-size":1024,"tag":"vmclaude"},"execute":"device_add"}"#
+                r#"{"arguments":{"addr":"0.0","bus":"share-port","chardev":"share","driver":"vhost-user-fs-pci","id":"share","multifunction":false,"queue-size":1024,"tag":"vmclaude"},"execute":"device_add"}"#
             ]
         );
         let both = plug(true);
         let at = |n: usize| both[n]["arguments"]["addr"].as_str();
+        assert!(
+            both.iter().all(|one| one["arguments"]["multifunction"] == true),
+            "the guest is told that there are two"
+        );
         assert_eq!((both.len(), at(0), at(1)), (2, Some("0.1"), Some("0.0")), "the first function comes last");
     }
 }
