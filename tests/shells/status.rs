@@ -90,11 +90,14 @@ fn another_home_changes_neither_what_claude_does_nor_what_is_said_of_it() {
     let elsewhere = "export PATH=\"$S/shims:$PATH\" HOME=\"$W/x\"; unset XDG_STATE_HOME";
     let ran = world.run(world.shell(&["sh", "-c"]).arg(format!("{elsewhere}; cd \"$T\" && exec claude")));
     let images = world.path("ho me's/.local/share/vmclaude/images");
-    assert!(ran.code == 125 && ran.err.contains(&format!("none was built in {}", images.display())), "in a VM: {ran:?}");
+    assert!(
+        ran.code == 125 && ran.err.contains(&format!("none was built in {}", images.display())),
+        "in a VM: {ran:?}"
+    );
     let said = status(&world, elsewhere, "\"$T\"");
     assert_eq!((&said["claude"]["runs"], &said["shell"]["shim_first"]), (&json!("vm"), &json!(true)), "{said}");
     let home = format!("export HOME='{}'", world.path("ho me's").display().to_string().replace('\'', "'\\''"));
-    assert_eq!(next(&said, "HOME is not what it was"), [home.clone()], "{said}");
+    assert_eq!(next(&said, "HOME is not what it was"), std::slice::from_ref(&home), "{said}");
     let again = status(&world, &format!("{elsewhere}; {home}"), "\"$T\"");
     assert_eq!(next(&again, "is not what it was"), [""; 0], "what it told to type helps: {again}");
     let alone = status(&world, "export HOME=\"$W/x\"; unset XDG_STATE_HOME", "\"$T\"");
