@@ -12,7 +12,7 @@ from world import ENV, VM, WORLD, template
 
 WORLD = Path(WORLD)
 SECONDS, AT_ONCE = int(os.environ['SOAK_SECONDS']), int(os.environ['SOAK_AT_ONCE'])
-WARM, WITHOUT = os.environ['SOAK_WARM'] == '1', os.environ['SOAK_WITHOUT']
+WARM, VOLUME, WITHOUT = os.environ['SOAK_WARM'] == '1', os.environ['SOAK_VOLUME'] == '1', os.environ['SOAK_WITHOUT']
 LIMIT = 150  # seconds: longer than vmclaude itself waits for a machine
 # A processor whose timer is dead never wakes this up.
 COMMAND = 'for n in $(seq 0 $(($(nproc) - 1))); do taskset -c $n sleep 0.02; done; nproc'
@@ -39,7 +39,8 @@ exec {program} "${{words[@]}}"
 def configure():
     config = WORLD / 'home/.config/vmclaude/config.toml'
     config.parent.mkdir(parents=True)
-    config.write_text(f'qemu = {json.dumps(str(qemu()))}\nmemory = "1G"\nwarm_start = {json.dumps(WARM)}\n')
+    config.write_text(f'qemu = {json.dumps(str(qemu()))}\nmemory = "1G"\nwarm_start = {json.dumps(WARM)}\n'
+                      + ('[volumes]\nlocal = ["node_modules"]\n' if VOLUME else ''))
 
 
 def start(project):
@@ -77,7 +78,7 @@ def main():
         thread.start()
     for thread in threads:
         thread.join()
-    print(f'{len(took)} starts {"as copies" if WARM else "from power-on"}, {AT_ONCE} at once, with {"/".join(sorted(processors))} processors'
+    print(f'{len(took)} starts {"as copies" if WARM else "from power-on"}{" with volumes" if VOLUME else ""}, {AT_ONCE} at once, with {"/".join(sorted(processors))} processors'
           f'{" and without " + WITHOUT if WITHOUT else ""}: {len(lost)} lost; {median(took):.1f} s each (median; most {max(took):.1f})')
     return 1 if lost else 0
 

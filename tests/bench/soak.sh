@@ -4,11 +4,12 @@
 #   tests/bench/soak.sh [SECONDS] [AT_ONCE]     (default 600 and 6)
 # It needs what tests/bench/world.sh needs.
 #   WARM=1         copies of a template, not starts from power-on
+#   VOLUME=1       each project has a volume (docs/volumes.md)
 #   QEMU=program   another one
 #   WITHOUT=word   a word that the guest's kernel is not given, to see what it is good for
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 . tests/bench/world.sh
 make_world 1
-export SOAK_SECONDS=${1:-600} SOAK_AT_ONCE=${2:-6} SOAK_WARM=${WARM:-} SOAK_QEMU=${QEMU:-qemu-system-x86_64} SOAK_WITHOUT=${WITHOUT:-}
+export SOAK_SECONDS=${1:-600} SOAK_AT_ONCE=${2:-6} SOAK_WARM=${WARM:-} SOAK_VOLUME=${VOLUME:-} SOAK_QEMU=${QEMU:-qemu-system-x86_64} SOAK_WITHOUT=${WITHOUT:-}
 python3 tests/bench/soak.py
