@@ -67,9 +67,6 @@ fn watch(host: &Host, output: &Output, mut status: Status) -> Result<Exit> {
 /// `known`: the last answer, of which is kept what takes long to find out.
 fn collect(host: &Host, now: u64, known: Option<&Status>) -> Status {
     let mut problems = Vec::new();
-    let meant = shell::meant(host);
-    problems.extend(meant.as_ref().map(|meant| shell::elsewhere(host, meant)));
-    let host = meant.as_ref().unwrap_or(host);
     let settings = match settings::load(host) {
         Ok(settings) => Some(settings),
         Err(failure) => {
@@ -78,7 +75,9 @@ fn collect(host: &Host, now: u64, known: Option<&Status>) -> Status {
         }
     };
     let settings = settings.map(|settings| of_project(host, settings, &mut problems));
-    let claude = claude(host, &mut problems);
+    let meant = shell::meant(host);
+    problems.extend(meant.as_ref().map(|meant| shell::elsewhere(host, meant)));
+    let claude = claude(meant.as_ref().unwrap_or(host), &mut problems);
     let version = known.and_then(|known| known.engine.version.clone());
     let (engine, accel) = engine(host, settings.as_ref(), version, &mut problems);
     review(host, &mut problems);

@@ -143,6 +143,14 @@ fn limits_and_rights_that_leave_no_room() {
 }
 
 #[test]
+fn a_limit_of_the_size_of_files_is_lifted_or_told() {
+    let world = World::new(Who::all()[0]);
+    let done = after(&world, "ulimit -S -f 1024; set -- 'head -c 3M /dev/zero >big; stat -c %s big'");
+    assert_eq!((done.code(), done.out().as_str()), (Some(0), "3145728\n"), "{done:?}");
+    refused(&world, &after(&world, "ulimit -f 1024"), 125, &["cannot make files as large", "ulimit -f unlimited"]);
+}
+
+#[test]
 fn an_unreadable_project() {
     let Some(who) = Who::all().iter().find(|who| who.ids().0 != 0) else {
         println!("skipped an_unreadable_project: root reads everything");

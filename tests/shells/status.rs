@@ -20,6 +20,9 @@ fn next(status: &Value, what: &str) -> Vec<String> {
     wanted.map(|p| p["next"].as_str().unwrap_or_else(|| panic!("nothing to type: {p}")).to_owned()).collect()
 }
 
+/// The shim first on PATH, and a home that it was not set up for.
+const ELSEWHERE: &str = "export PATH=\"$S/shims:$PATH\" HOME=\"$W/x\"; unset XDG_STATE_HOME";
+
 /// A world whose hooks and shim are those of the program under test.
 fn world() -> World {
     let world = World::new();
@@ -87,21 +90,37 @@ fn hooks_shim_image_and_second_barrier_are_looked_at() {
 #[test]
 fn another_home_changes_neither_what_claude_does_nor_what_is_said_of_it() {
     let world = world();
-    let elsewhere = "export PATH=\"$S/shims:$PATH\" HOME=\"$W/x\"; unset XDG_STATE_HOME";
-    let ran = world.run(world.shell(&["sh", "-c"]).arg(format!("{elsewhere}; cd \"$T\" && exec claude")));
+    let ran = world.run(world.shell(&["sh", "-c"]).arg(format!("{ELSEWHERE}; cd \"$T\" && exec claude")));
     let images = world.path("ho me's/.local/share/vmclaude/images");
     assert!(
         ran.code == 125 && ran.err.contains(&format!("none was built in {}", images.display())),
         "in a VM: {ran:?}"
     );
-    let said = status(&world, elsewhere, "\"$T\"");
+    let said = status(&world, ELSEWHERE, "\"$T\"");
     assert_eq!((&said["claude"]["runs"], &said["shell"]["shim_first"]), (&json!("vm"), &json!(true)), "{said}");
     let home = format!("export HOME='{}'", world.path("ho me's").display().to_string().replace('\'', "'\\''"));
     assert_eq!(next(&said, "HOME is not what it was"), std::slice::from_ref(&home), "{said}");
-    let again = status(&world, &format!("{elsewhere}; {home}"), "\"$T\"");
+    let again = status(&world, &format!("{ELSEWHERE}; {home}"), "\"$T\"");
     assert_eq!(next(&again, "is not what it was"), [""; 0], "what it told to type helps: {again}");
     let alone = status(&world, "export HOME=\"$W/x\"; unset XDG_STATE_HOME", "\"$T\"");
     assert_eq!(alone["claude"]["runs"], "host", "without the shim nothing leads there: {alone}");
+}
+
+#[test]
+fn where_path_leads_no_program_is_taken_from_the_settings_there() {
+    let world = world();
+    world.program(
+        "qemu",
+        &format!("#!/bin/sh\n: >'{}'\n", world.path("x/asked").display().to_string().replace('\'', "'\\''")),
+    );
+    let config = world.path("ho me's/.config/vmclaude");
+    std::fs::create_dir_all(&config).expect("mkdir");
+    std::fs::write(config.join("config.toml"), format!("qemu = {:?}\n", world.path("qemu"))).expect("write");
+    let asked = || world.path("x/asked").exists();
+    status(&world, ELSEWHERE, "\"$T\"");
+    assert!(!asked(), "its settings are not ours");
+    status(&world, "", "\"$T\"");
+    assert!(asked(), "where they are, that program is asked");
 }
 
 #[test]

@@ -33,7 +33,7 @@ pub(super) fn look(host: &Host, runs: Runs, known: Option<&Shell>, problems: &mu
         });
     }
     let on_path = on_path(host);
-    let shim_first = on_path.as_deref() == Some(&host.dirs.state.join("shims/claude"));
+    let shim_first = on_path.as_deref() == Some(&host.dirs.state.join("shims/claude")) || meant(host).is_some();
     if let Some(next) = missing_hook(host) {
         let what = "your shell does not load the hook".to_owned();
         problems.push(Problem { what, because: Vec::new(), next: Some(next) });
@@ -54,7 +54,8 @@ pub(super) fn look(host: &Host, runs: Runs, known: Option<&Shell>, problems: &mu
 }
 
 /// The host as the `claude` on PATH knows it, where that was set up with other directories: it goes by the file that it is, so it finds
-/// what is enrolled also for somebody who has changed `HOME`, and the answer must be what it does.
+/// what is enrolled also for somebody who has changed `HOME`, and the answer must be what it does. For the decision alone: PATH may lead
+/// anywhere, and settings can name programs.
 pub(super) fn meant(host: &Host) -> Option<Host> {
     let shim = on_path(host)?;
     let state = shim.parent().filter(|dir| dir.file_name() == Some("shims".as_ref()))?.parent()?;
@@ -63,7 +64,7 @@ pub(super) fn meant(host: &Host) -> Option<Host> {
     Some(other)
 }
 
-/// That all other verbs look elsewhere.
+/// That everything else looks elsewhere.
 pub(super) fn elsewhere(host: &Host, meant: &Host) -> Problem {
     let (here, there) = (&host.dirs, &meant.dirs);
     let home = there.guest_home.parent().filter(|_| here.guest_home != there.guest_home);
@@ -71,7 +72,7 @@ pub(super) fn elsewhere(host: &Host, meant: &Host) -> Problem {
     Problem {
         what: format!("{name} is not what it was when vmclaude was set up"),
         because: vec![format!(
-            "claude, and this answer, go by {}; all other verbs by {}",
+            "claude goes by {}; everything else here, and all other verbs, by {}",
             shown(&there.state),
             shown(&here.state)
         )],
