@@ -28,6 +28,7 @@ fn in_the_project(root: &str) -> Vec<Case> {
         ),
         Case::same("a link", "readlink link; cat link"),
         Case::same("names and types", "ls -1F; stat -c '%a %F %s' from-host sub"),
+        Case::same("what Git remembers of a file, but for root's owner", "stat -c '%i %s %h %.Y %.Z' from-host"),
         Case::out("it is ours there", "stat -c %U from-host . sub", "claude\nclaude\nclaude\n"),
         Case::out(
             "modes",
