@@ -96,7 +96,7 @@ fn collect(host: &Host, now: u64, known: Option<&Status>) -> Status {
     let cores = settings.as_ref().map_or(host.cores, |s| s.cores(host));
     let reach = settings.as_ref().map_or_else(String::new, |s| s.network.to_string());
     let allow_hosts = settings.iter().flat_map(|s| &s.network.allow_hosts).map(ToString::to_string).collect();
-    let shell = shell::look(host, claude.runs, known.map(|known| &known.shell), &mut problems);
+    let shell = shell::look(host, (claude.runs, meant.is_some()), known.map(|known| &known.shell), &mut problems);
     Status {
         version: 1,
         directory: host.cwd.clone(),

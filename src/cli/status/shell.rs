@@ -15,9 +15,15 @@ use vmclaude_shim::registry::FILE;
 /// How an answer begins that is an alias.
 const ALIAS: &str = "alias ";
 
-/// Looks at the hooks, the shim, PATH, each shell and the second barrier. `known`: the last answer; as long as hooks and PATH
+/// Looks at the hooks, the shim, PATH, each shell and the second barrier. `elsewhere`: what is first on PATH is a shim that was set up with other
+/// directories ([`meant`]). `known`: the last answer; as long as hooks and PATH
 /// are as they were then, no shell is started again.
-pub(super) fn look(host: &Host, runs: Runs, known: Option<&Shell>, problems: &mut Vec<Problem>) -> Shell {
+pub(super) fn look(
+    host: &Host,
+    (runs, elsewhere): (Runs, bool),
+    known: Option<&Shell>,
+    problems: &mut Vec<Problem>,
+) -> Shell {
     // With a registry that cannot be read, nothing is installed anew either.
     let files = store::read(&host.dirs.state).and_then(|entries| store::files(host, &entries));
     let wrong = match &files {
@@ -33,7 +39,7 @@ pub(super) fn look(host: &Host, runs: Runs, known: Option<&Shell>, problems: &mu
         });
     }
     let on_path = on_path(host);
-    let shim_first = on_path.as_deref() == Some(&host.dirs.state.join("shims/claude")) || meant(host).is_some();
+    let shim_first = on_path.as_deref() == Some(&host.dirs.state.join("shims/claude")) || elsewhere;
     if let Some(next) = missing_hook(host) {
         let what = "your shell does not load the hook".to_owned();
         problems.push(Problem { what, because: Vec::new(), next: Some(next) });
