@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 from statistics import median
 
-from world import ENV, VM, WORLD, template
+from world import ENV, VM, WORLD, template, wrapped_qemu
 
 WORLD = Path(WORLD)
 SECONDS, AT_ONCE = int(os.environ['SOAK_SECONDS']), int(os.environ['SOAK_AT_ONCE'])
@@ -23,17 +23,7 @@ def qemu():
     program = shutil.which(os.environ['SOAK_QEMU'])
     if not WITHOUT:
         return program
-    wrapper = WORLD / 'bin/qemu'
-    wrapper.write_text(f'''#!/bin/bash
-words=()
-for word; do
-  [[ " $word " != *" {WITHOUT} "* ]] || word=${{word/ {WITHOUT}/}}
-  words+=("$word")
-done
-exec {program} "${{words[@]}}"
-''')
-    wrapper.chmod(0o755)
-    return wrapper
+    return wrapped_qemu(program, f'[[ " ${{words[n]}} " != *" {WITHOUT} "* ]] || words[n]=${{words[n]/ {WITHOUT}/}}')
 
 
 def configure():

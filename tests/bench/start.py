@@ -10,7 +10,7 @@ import threading
 import time
 
 import keys
-from world import ENV, ROUNDS, VM, WORLD, memory, template
+from world import ENV, ROUNDS, VM, WORLD, memory, template, wrapped_qemu
 
 KERNEL = os.environ["BENCH_KERNEL"]
 BARE = [
@@ -35,25 +35,17 @@ def whole(argv, warm=True):
 
 def use_bare():
     """From now on vmclaude boots a session's machine with a busybox that powers off in place of all that is ours in the guest."""
-    wrapper, config = f"{WORLD}/bin/qemu", f"{WORLD}/home/.config/vmclaude/config.toml"
+    config = f"{WORLD}/home/.config/vmclaude/config.toml"
     os.makedirs(os.path.dirname(config), exist_ok=True)
-    with open(wrapper, "w", opener=lambda path, flags: os.open(path, flags, 0o755)) as file:
-        file.write(f"""#!/bin/bash
-words=("$@")
-for n in "${{!words[@]}}"; do
-  [ "${{words[n]}}" != -initrd ] || words[n + 1]={WORLD}/bare.cpio
-done
-exec {shutil.which(BARE[0])} "${{words[@]}}"
-""")
+    qemu = wrapped_qemu(shutil.which(BARE[0]), f'[ "${{words[n]}}" != -initrd ] || words[n + 1]={WORLD}/bare.cpio')
     with open(config, "w") as file:
-        file.write(f'qemu = "{wrapper}"\n')
+        file.write(f'qemu = "{qemu}"\nwarm_start = false\n')
 
 
 def floor():
     """What a cold start takes at least: the bare boot with a session's memory, processors, devices and words for the kernel."""
     start = time.monotonic()
-    env = dict(ENV, VMCLAUDE_WARM_START="0")
-    done = subprocess.run([VM, "true"], env=env, cwd=f"{WORLD}/p", stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    done = subprocess.run([VM, "true"], env=ENV, cwd=f"{WORLD}/p", stdin=subprocess.DEVNULL, capture_output=True, text=True)
     took = time.monotonic() - start
     assert done.returncode == 125 and "reboot: Power down" in done.stderr, done
     return took

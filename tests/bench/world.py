@@ -18,6 +18,20 @@ def template(count=1):
         time.sleep(0.1)
 
 
+def wrapped_qemu(program, edit):
+    """A QEMU for `config.toml`: `program` with its words changed by `edit`, a line of bash that is run for each: it is `${words[n]}`."""
+    path = f"{WORLD}/bin/qemu"
+    with open(path, "w", opener=lambda path, flags: os.open(path, flags, 0o755)) as file:
+        file.write(f"""#!/bin/bash
+words=("$@")
+for n in "${{!words[@]}}"; do
+  {edit}
+done
+exec {program} "${{words[@]}}"
+""")
+    return path
+
+
 def tree(pid):
     """A process and all below it."""
     children = [int(c) for t in os.listdir(f"/proc/{pid}/task") for c in open(f"/proc/{pid}/task/{t}/children").read().split()]
