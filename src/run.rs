@@ -13,6 +13,7 @@ use crate::host::Host;
 use crate::net::authorities;
 use crate::plan::auth::{Api, Auth};
 use crate::plan::mounts::GUEST_HOME;
+use crate::plan::protect;
 use crate::plan::{self, Identity, Local, Place, Plan, Setup, State};
 use crate::profile;
 use crate::report::{self, changes};
@@ -161,8 +162,25 @@ fn place(host: &Host, settings: &Settings, project: &Project, root: &File) -> Re
     let meta = root.metadata().what(|| format!("cannot look at {}", project.root.display()))?;
     let identity = Some(Identity { dev: meta.dev(), ino: meta.ino() });
     let state = State::of(&host.dirs.guest_home, &state::key(&project.root, root)?, settings.home);
-    let git = enrollment::git::find(&project.root);
+    let git = of_git(host, &project.root);
     Ok(Place { root: project.root.clone(), rest: project.rest.clone(), identity, state, git })
+}
+
+/// What of Git's the project holds, and what its configuration names; a person is told when there may be more.
+fn of_git(host: &Host, root: &Path) -> Vec<protect::Git> {
+    let (found, named) = std::thread::scope(|scope| {
+        let named = scope.spawn(|| git::named(host, root));
+        (enrollment::git::find(root), named.join().unwrap_or_default())
+    });
+    let mut all = found.unwrap_or_else(|some| {
+        if host.tty[2] {
+            let next = "name them in config.toml: [protect] paths = [\"DIRECTORY/.git\"]";
+            report::note(&format!("not all directories were searched for repositories to be protected; {next}"));
+        }
+        some
+    });
+    all.extend(named);
+    all
 }
 
 fn plan(

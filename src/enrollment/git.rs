@@ -9,28 +9,30 @@ use std::path::{Component, Path, PathBuf};
 
 /// How deep repositories inside of the project are looked for, and how many directory entries that may cost.
 const DEPTH: usize = 3;
-const ENTRIES: usize = 20_000;
-/// How deep submodules are looked for: theirs lie inside each other, and their names may have slashes.
+const ENTRIES: usize = 100_000;
+/// How deep submodules are looked for: theirs lie inside each other, and their names may have slashes. And how many directory
+/// entries the insides of all repositories may cost: guests write there.
 const MODULES: usize = 6;
+const INSIDE: usize = 20_000;
 /// The longest pointer.
 const LONGEST: u64 = 1 << 16;
 /// Large trees that are made by tools.
 const SKIPPED: [&str; 3] = [".git", "node_modules", "target"];
 
-/// Everything of Git's in the project at `root`.
-pub fn find(root: &Path) -> Vec<Git> {
-    let mut search = Search { root, left: ENTRIES, found: Vec::new() };
-    search.tree(Path::new(""), DEPTH);
-    search.found.sort();
-    search.found.dedup();
-    search.found
+/// Everything of Git's in the project at `root`; `Err`: the same, but there are more directories than were looked into.
+pub fn find(root: &Path) -> Result<Vec<Git>, Vec<Git>> {
+    let mut search = Search::new(root);
+    search.tree();
+    let all = search.tree > 0;
+    let found = search.found();
+    if all { Ok(found) } else { Err(found) }
 }
 
 /// Everything of Git's in a git directory that lies by itself, from there.
 pub fn find_in(dir: &Path) -> Vec<Git> {
-    let mut search = Search { root: dir, left: ENTRIES, found: Vec::new() };
+    let mut search = Search::new(dir);
     search.directory(Path::new(""));
-    search.found
+    search.found()
 }
 
 /// What a file says that may be a pointer. It is the guest's word: a pipe there would keep us for ever, and a file may be of any size.
@@ -44,21 +46,38 @@ fn pointer(path: &Path) -> Option<String> {
 
 struct Search<'a> {
     root: &'a Path,
-    left: usize,
+    /// How many entries may still be read, of the working tree and inside of repositories: who fills one up hides nothing in
+    /// the other.
+    tree: usize,
+    inside: usize,
     found: Vec<Git>,
 }
 
 impl Search<'_> {
-    /// A directory of the working tree, and those below it.
-    fn tree(&mut self, dir: &Path, depth: usize) {
-        self.repository(&dir.join(".git"));
-        if depth == 0 {
-            return;
-        }
-        for name in self.directories(dir) {
-            if !SKIPPED.iter().any(|skipped| name.as_os_str() == *skipped) {
-                self.tree(&dir.join(name), depth - 1);
+    fn new(root: &Path) -> Search<'_> {
+        Search { root, tree: ENTRIES, inside: INSIDE, found: Vec::new() }
+    }
+
+    fn found(mut self) -> Vec<Git> {
+        self.found.sort();
+        self.found.dedup();
+        self.found
+    }
+
+    /// The working tree, what is near its root first.
+    fn tree(&mut self) {
+        let mut level = vec![PathBuf::new()];
+        for depth in 0..=DEPTH {
+            level.iter().for_each(|dir| self.repository(&dir.join(".git")));
+            if depth == DEPTH {
+                return;
             }
+            let mut next = Vec::new();
+            for dir in level {
+                let names = directories(&self.root.join(&dir), &mut self.tree);
+                next.extend(names.into_iter().filter(|name| !is_skipped(name)).map(|name| dir.join(name)));
+            }
+            level = next;
         }
     }
 
@@ -88,32 +107,31 @@ impl Search<'_> {
     fn directory(&mut self, path: &Path) {
         self.found.push(Git::Directory(path.to_path_buf()));
         let worktrees = path.join("worktrees");
-        for name in self.directories(&worktrees) {
+        for name in self.inside_of(&worktrees) {
             self.found.push(Git::Worktree(worktrees.join(name)));
         }
         self.modules(&path.join("modules"), MODULES);
     }
 
     fn modules(&mut self, dir: &Path, depth: usize) {
-        for name in self.directories(dir) {
+        for name in self.inside_of(dir) {
             let path = dir.join(name);
             if fs::symlink_metadata(self.root.join(&path).join("HEAD")).is_ok() {
                 self.directory(&path);
             } else if depth > 0 {
                 self.modules(&path, depth - 1);
+            } else {
+                self.found.push(Git::Unseen(path));
             }
         }
     }
 
-    /// The names of the directories in `dir`, as far as the budget goes.
-    fn directories(&mut self, dir: &Path) -> Vec<PathBuf> {
-        let mut names = Vec::new();
-        for entry in fs::read_dir(self.root.join(dir)).into_iter().flatten().flatten() {
-            let Some(left) = self.left.checked_sub(1) else { break };
-            self.left = left;
-            if entry.file_type().is_ok_and(|t| t.is_dir()) {
-                names.push(entry.file_name().into());
-            }
+    /// The names of the directories in `dir`, which is part of a repository: one of which not all was read is protected
+    /// as a whole.
+    fn inside_of(&mut self, dir: &Path) -> Vec<PathBuf> {
+        let names = directories(&self.root.join(dir), &mut self.inside);
+        if self.inside == 0 {
+            self.found.push(Git::Unseen(dir.to_path_buf()));
         }
         names
     }
@@ -132,6 +150,25 @@ impl Search<'_> {
         }
         (clean.components().next().is_some()).then_some(clean)
     }
+}
+
+fn is_skipped(name: &Path) -> bool {
+    SKIPPED.iter().any(|skipped| name.as_os_str() == *skipped)
+}
+
+/// The names of the directories in `dir`, as long as entries are left to be read.
+fn directories(dir: &Path, left: &mut usize) -> Vec<PathBuf> {
+    let mut names = Vec::new();
+    for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
+        *left = left.saturating_sub(1);
+        if *left == 0 {
+            break;
+        }
+        if entry.file_type().is_ok_and(|t| t.is_dir()) {
+            names.push(entry.file_name().into());
+        }
+    }
+    names
 }
 
 #[cfg(test)]
@@ -163,7 +200,49 @@ mod tests {
             Git::Pointer("s/.git".into()),
         ];
         want.sort();
-        assert_eq!(find(root), want);
+        assert_eq!(find(root), Ok(want));
+    }
+
+    #[test]
+    fn what_a_guest_fills_up_is_protected_as_a_whole_and_hides_nothing_else() {
+        let dir = tempfile::tempdir().expect("tempdir");
+        let root = dir.path();
+        for path in [".git/worktrees", ".git/modules/sub", "nested/.git/modules/m", "a/b"] {
+            fs::create_dir_all(root.join(path)).expect("mkdir");
+        }
+        fs::write(root.join(".git/modules/sub/HEAD"), "").expect("write");
+        for n in 0..=INSIDE {
+            fs::write(root.join(format!(".git/worktrees/{n}")), "").expect("write");
+        }
+        let found = find(root).expect("the tree is small");
+        for path in [".git/worktrees", ".git/modules", "nested/.git/worktrees", "nested/.git/modules"] {
+            assert!(found.contains(&Git::Unseen(path.into())), "{path} in {found:?}");
+        }
+        for path in [".git", "nested/.git"] {
+            assert!(found.contains(&Git::Directory(path.into())), "{path} in {found:?}");
+        }
+    }
+
+    #[test]
+    fn a_tree_of_which_not_all_is_seen_says_so() {
+        let dir = tempfile::tempdir().expect("tempdir");
+        fs::create_dir_all(dir.path().join("x/.git")).expect("mkdir");
+        let mut search = Search { tree: 3, ..Search::new(dir.path()) };
+        search.tree();
+        assert!(search.tree > 0, "one directory is not too many");
+        fs::write(dir.path().join("y"), "").expect("write");
+        let mut search = Search { tree: 3, ..Search::new(dir.path()) };
+        search.tree();
+        assert_eq!(search.tree, 0);
+    }
+
+    #[test]
+    fn modules_that_lie_too_deep_are_protected_as_a_whole() {
+        let dir = tempfile::tempdir().expect("tempdir");
+        let deep = ".git/modules/1/2/3/4/5/6/7";
+        fs::create_dir_all(dir.path().join(deep).join("8")).expect("mkdir");
+        fs::write(dir.path().join(deep).join("8/HEAD"), "").expect("write");
+        assert!(find(dir.path()).expect("small").contains(&Git::Unseen(deep.into())));
     }
 
     #[test]
@@ -183,7 +262,7 @@ mod tests {
             assert!(std::time::Instant::now() < end, "it waits for a pipe, or reads without an end");
             std::thread::sleep(std::time::Duration::from_millis(10));
         }
-        assert_eq!(found.join().expect("no panic"), names);
+        assert_eq!(found.join().expect("no panic"), Ok(names.to_vec()));
     }
 
     #[test]
@@ -193,6 +272,6 @@ mod tests {
         std::os::unix::fs::symlink("store/git", dir.path().join(".git")).expect("ln");
         let mut want = vec![Git::Pointer(".git".into()), Git::Directory("store/git".into())];
         want.sort();
-        assert_eq!(find(dir.path()), want);
+        assert_eq!(find(dir.path()), Ok(want));
     }
 }

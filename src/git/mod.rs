@@ -1,8 +1,10 @@
 //! What git in the guest needs of this host: who commits, and for linked worktrees and submodules the git directory that
-//! lies outside of the project.
+//! lies outside of the project. And what of the project the host's git obeys.
 
+mod named;
 mod outside;
 
+pub use named::named;
 pub use outside::{Outside, outside, pin};
 
 use crate::enrollment::programs;

@@ -44,6 +44,10 @@ pub enum Git {
     Worktree(PathBuf),
     /// A file or a link that leads to one of those.
     Pointer(PathBuf),
+    /// A directory of those with more in it than was looked at.
+    Unseen(PathBuf),
+    /// What a configuration names as hooks, or as more configuration.
+    Named(PathBuf),
 }
 
 /// What a repository executes or is led by. The locks are there because Git renames them to what they lock: who could
@@ -51,6 +55,11 @@ pub enum Git {
 const OF_DIRECTORY: [&str; 7] =
     ["config", "config.lock", "config.worktree", "config.worktree.lock", "commondir", "hooks", "info"];
 const OF_WORKTREE: [&str; 4] = ["commondir", "gitdir", "config.worktree", "config.worktree.lock"];
+/// What a bare repository has. Where `.git` is not one any more, which a guest can bring about, Git asks whether the
+/// directory around it is one, and obeys its `config`.
+const BESIDE: &str = "HEAD";
+/// Where a working tree keeps its repository.
+const REPOSITORY: &str = ".git";
 
 /// The project's settings for us.
 const OURS: &str = ".vmclaude.toml";
@@ -106,8 +115,8 @@ pub fn of(protect: &Protect, git: &[Git], tag: &str) -> Vec<Protected> {
     }
     if protect.level >= Level::Strict {
         paths.extend(STRICT.map(PathBuf::from));
-        if !git.iter().any(|g| g.path() == Path::new(".git")) {
-            paths.push(".git".into());
+        if !git.iter().any(|g| g.path() == Path::new(REPOSITORY)) {
+            paths.extend([REPOSITORY.into(), BESIDE.into()]);
         }
     }
     paths.sort();
@@ -122,18 +131,24 @@ pub fn of_git_directory(protect: &Protect, git: &[Git], tag: &str) -> Vec<Protec
 }
 
 fn of_git(git: &Git) -> Vec<PathBuf> {
-    match git {
+    let mut paths = match git {
         Git::Directory(dir) => OF_DIRECTORY.map(|name| dir.join(name)).to_vec(),
         Git::Worktree(dir) => OF_WORKTREE.map(|name| dir.join(name)).to_vec(),
-        Git::Pointer(file) => vec![file.clone()],
+        Git::Pointer(path) | Git::Unseen(path) | Git::Named(path) => vec![path.clone()],
+    };
+    if git.path().file_name().is_some_and(|name| name == REPOSITORY) {
+        paths.push(git.path().with_file_name(BESIDE));
     }
+    paths
 }
 
 impl Git {
     /// Where it is.
     pub fn path(&self) -> &Path {
         match self {
-            Git::Directory(path) | Git::Worktree(path) | Git::Pointer(path) => path,
+            Git::Directory(path) | Git::Worktree(path) | Git::Pointer(path) | Git::Unseen(path) | Git::Named(path) => {
+                path
+            }
         }
     }
 }
@@ -161,6 +176,8 @@ mod tests {
             Git::Worktree(".git/worktrees/w".into()),
             Git::Directory(".git/modules/m".into()),
             Git::Pointer("m/.git".into()),
+            Git::Unseen(".git/modules".into()),
+            Git::Named("tools/hooks".into()),
         ];
         let all = paths(Level::Standard, &git);
         for path in [
@@ -174,10 +191,15 @@ mod tests {
             ".git/worktrees/w/commondir",
             ".git/modules/m/hooks",
             "m/.git",
+            "HEAD",
+            "m/HEAD",
+            ".git/modules",
+            "tools/hooks",
             "deploy/keys",
         ] {
             assert!(all.iter().any(|p| p == path), "{path} in {all:?}");
         }
+        assert!(!all.iter().any(|p| p.ends_with("modules/HEAD")), "only beside a .git: {all:?}");
         assert!(!all.iter().any(|p| p == ".git"), "a commit has to write there");
     }
 
@@ -186,7 +208,7 @@ mod tests {
         assert_eq!(paths(Level::None, &[Git::Directory(".git".into())]), ["deploy/keys"]);
         assert_eq!(paths(Level::Standard, &[]), [".vmclaude.toml", "deploy/keys"]);
         let strict = paths(Level::Strict, &[]);
-        assert!([".git", ".vscode", ".envrc", ".vmclaude.toml"].iter().all(|p| strict.iter().any(|s| s == p)));
+        assert!([".git", "HEAD", ".vscode", ".envrc", ".vmclaude.toml"].iter().all(|p| strict.iter().any(|s| s == p)));
         assert!(!paths(Level::Strict, &[Git::Directory(".git".into())]).iter().any(|p| p == ".git"));
     }
 

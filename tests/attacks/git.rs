@@ -25,7 +25,8 @@ pub(crate) fn prepare(world: &World) {
     world.write("template/hooks/example", "");
     world.write("p/a", "one\n");
     ok(&["init", "-q", "-b", "main"]);
-    ok(&["add", "a"]);
+    world.write("p/team.gitconfig", "");
+    ok(&["add", "a", "team.gitconfig"]);
     ok(&["commit", "-q", "-m", "one"]);
     ok(&["init", "-q", "--bare", "-b", "main", "../bare"]);
     ok(&["push", "-q", "../bare", "main"]);
@@ -33,6 +34,7 @@ pub(crate) fn prepare(world: &World) {
     ok(&["-c", "protocol.file.allow=always", "submodule", "--quiet", "add", &bare, "sub-m"]);
     ok(&["commit", "-q", "-m", "two"]);
     ok(&["worktree", "add", "-q", "linked", "-b", "side"]);
+    ok(&["config", "include.path", "../team.gitconfig"]);
     // The world's user may not make names in its root.
     let copy = std::process::Command::new("cp").arg("-a").arg(world.path("p")).arg(world.path("pristine")).status();
     assert!(copy.expect("cp").success());
@@ -118,6 +120,10 @@ pub(crate) fn attacks() -> Vec<Attack> {
             "echo /evil > .git/worktrees/linked/commondir && grep -q evil .git/worktrees/linked/commondir",
         ),
         new("a worktree's pointer", "echo 'gitdir: evil' > linked/.git && grep -q evil linked/.git"),
+        // Where `.git` is no repository (its HEAD is the guest's to change), git asks the directory around it.
+        new("the project itself as a repository", "cp .git/HEAD HEAD && grep -q ref HEAD"),
+        new("a submodule's directory as one", "cp .git/HEAD sub-m/HEAD && grep -q ref sub-m/HEAD"),
+        Attack::new(CLASS, "configuration that is included", key("team.gitconfig", "core", "fsmonitor")),
         new("our own settings", "echo '[request]' > .vmclaude.toml && grep -q request .vmclaude.toml"),
     ]
 }
@@ -135,6 +141,9 @@ pub(crate) fn picture(world: &World) -> Vec<(PathBuf, Option<Vec<u8>>)> {
         "sub-m/.git",
         "linked/.git",
         ".vmclaude.toml",
+        "HEAD",
+        "sub-m/HEAD",
+        "team.gitconfig",
     ];
     names.iter().map(|name| (world.path("p").join(name), fs::read(world.path("p").join(name)).ok())).collect()
 }

@@ -24,7 +24,7 @@ pub(super) const DIRS: [(&str, &str); 17] = [
     (".yarn", "yarn"),
 ];
 /// Files by name, wherever they lie.
-pub(super) const FILES: [(&str, &str); 34] = [
+pub(super) const FILES: [(&str, &str); 35] = [
     (".envrc", "direnv, on cd"),
     ("mise.toml", "mise, on cd"),
     (".mise.toml", "mise, on cd"),
@@ -47,6 +47,7 @@ pub(super) const FILES: [(&str, &str); 34] = [
     (".lldbinit", "lldb"),
     (".ripgreprc", "ripgrep"),
     (".editorconfig", "editors"),
+    ("head", "git, as a bare repository"),
     (".gitattributes", "git"),
     (".gitmodules", "git"),
     (".gitconfig", "git"),
