@@ -49,10 +49,10 @@ pub(super) async fn run(
     let agent = plan.setup.agent.clone().map(|socket| net::Agent { socket, uses });
     let policy = policy.with(plan.setup.api.clone(), agent);
     tokio::spawn(serve_guest(wire.clone(), Arc::new(policy)));
-    let (mut talk, mut news) = Talk::new(wire.clone(), to_guest, host, plan.clipboard);
+    let (mut talk, mut news) = Talk::new(wire.clone(), host, plan.clipboard);
     let mut proofs = machine.prove(plan)?;
     let start = start_message(host, plan, &talk, (authorities, &proofs))?;
-    talk.send(&ToGuest::Start(Box::new(start))).await?;
+    talk.begin(to_guest, start, START_LIMIT).await?;
     profile::mark("the guest knows what to run");
     talk.open_streams()?;
     // Behind them: the guest takes the first streams for its command's.
@@ -71,12 +71,12 @@ pub(super) async fn run(
                     break ended;
                 }
                 ToHost::Failed(why) => {
-                    let _ = talk.send(&ToGuest::ExitAck).await;
+                    talk.end().await;
                     machine.farewell();
                     return Err(Failure::new("the guest could not do it").because(why.escape_debug()));
                 }
                 ToHost::NoVolume(why) => {
-                    let _ = talk.send(&ToGuest::ExitAck).await;
+                    talk.end().await;
                     machine.farewell();
                     return Err(no_volume(plan, &why));
                 }
@@ -89,7 +89,7 @@ pub(super) async fn run(
                     if let Some(memory) = machine.memory().and_then(|file| memory::find(file, &named)) {
                         wire.share_memory(Box::new(memory));
                         wire.use_memory();
-                        talk.send(&ToGuest::UseMemory).await?;
+                        talk.send(ToGuest::UseMemory)?;
                     }
                 }
                 frame => {
@@ -107,8 +107,8 @@ pub(super) async fn run(
                 return Err(lost(format!("it did not start the command within {} s", START_LIMIT.as_secs())));
             }
             Some(use_of_the_agent) = used.recv() => house.journal(&use_of_the_agent),
-            Some(news) = news.recv() => talk.learn(news).await?,
-            frame = house.next() => talk.send(&frame).await?,
+            Some(news) = news.recv() => talk.learn(news)?,
+            frame = house.next() => talk.send(frame)?,
             signal = talk.hung_up() => return Ok(Exit::Signal(signal as i32)),
             Some(event) = events.recv() => {
                 if let (Event::Child, Some(gone)) = (&event, machine.gone()) {
@@ -117,7 +117,7 @@ pub(super) async fn run(
                 if event == Event::Continued {
                     house.tell_time();
                 }
-                if let Some(exit) = talk.react(event).await? {
+                if let Some(exit) = talk.react(event)? {
                     return Ok(exit);
                 }
             }

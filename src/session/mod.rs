@@ -13,6 +13,7 @@ pub mod ended;
 mod house;
 pub mod keeper;
 mod keys;
+mod line;
 mod machine;
 mod memory;
 pub mod notes;

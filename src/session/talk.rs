@@ -4,6 +4,7 @@ mod terminal;
 
 use super::converse::lost;
 use super::keys::{self, News, Reader, Want};
+use super::line::Line;
 use super::signals::{self, Event};
 use super::{relay, stdio, tty};
 use crate::error::{Context, Result};
@@ -22,7 +23,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use vmclaude_init::wire::mux::{Stream, Wire};
-use vmclaude_init::wire::proto::{self, Open, Reach, Stdio, ToGuest, ToHost, WinSize};
+use vmclaude_init::wire::proto::{self, Open, Reach, Start, Stdio, ToGuest, ToHost, WinSize};
 
 /// How long a command has to end by itself after its terminal is gone.
 pub(super) const FAREWELL: Duration = Duration::from_secs(2);
@@ -30,7 +31,7 @@ pub(super) const FAREWELL: Duration = Duration::from_secs(2);
 /// Everything of a conversation that its events change.
 pub(super) struct Talk {
     wire: Wire,
-    to_guest: WriteHalf<Stream>,
+    line: Line,
     terminal: Option<File>,
     facts: stdio::Facts,
     raw: Option<tty::Raw>,
@@ -59,13 +60,8 @@ pub(super) struct Talk {
 }
 
 impl Talk {
-    /// A conversation whose control stream is open. What comes out of the queue is for [`Talk::learn`].
-    pub(super) fn new(
-        wire: Wire,
-        to_guest: WriteHalf<Stream>,
-        host: &Host,
-        clipboard: Clipboard,
-    ) -> (Talk, mpsc::UnboundedReceiver<News>) {
+    /// A conversation that has not begun. What comes out of the queue is for [`Talk::learn`].
+    pub(super) fn new(wire: Wire, host: &Host, clipboard: Clipboard) -> (Talk, mpsc::UnboundedReceiver<News>) {
         let terminal = tty::controlling();
         let facts = stdio::facts(host.tty, host.closed, terminal.as_ref());
         let (news, queue) = mpsc::unbounded_channel();
@@ -74,7 +70,7 @@ impl Talk {
         }
         let talk = Talk {
             wire,
-            to_guest,
+            line: Line::default(),
             terminal,
             facts,
             raw: None,
@@ -105,9 +101,19 @@ impl Talk {
         self.terminal.as_ref().filter(|_| self.facts.terminal).map(tty::size)
     }
 
+    /// Sends the first control frame: what to run.
+    pub(super) async fn begin(&mut self, to: WriteHalf<Stream>, start: Start, limit: Duration) -> Result<()> {
+        self.line.begin(to, &ToGuest::Start(Box::new(start)), limit).await
+    }
+
     /// Sends one control frame.
-    pub(super) async fn send(&mut self, frame: &ToGuest) -> Result<()> {
-        proto::send(&mut self.to_guest, frame).await.map_err(lost)
+    pub(super) fn send(&self, frame: ToGuest) -> Result<()> {
+        self.line.say(frame)
+    }
+
+    /// Lets the guest go.
+    pub(super) async fn end(&mut self) {
+        self.line.end(ToGuest::ExitAck, FAREWELL).await;
     }
 
     /// One stream for the terminal, one for each of ours that is not one.
@@ -183,7 +189,7 @@ impl Talk {
                 let before = signals::continued();
                 tty::stop_ourselves(signals::stop(&signal));
                 // Who was continued hears of it as an event.
-                if signals::continued() == before { self.resume().await } else { Ok(()) }
+                if signals::continued() == before { self.resume() } else { Ok(()) }
             }
             ToHost::Log(line) => {
                 tracing::info!(line, "guest");
@@ -194,21 +200,21 @@ impl Talk {
         }
     }
 
-    async fn resume(&mut self) -> Result<()> {
+    fn resume(&mut self) -> Result<()> {
         self.take_terminal()?;
-        self.resize().await?;
-        self.send(&ToGuest::Signal(signals::named(Signal::SIGCONT), Reach::Group)).await
+        self.resize()?;
+        self.send(ToGuest::Signal(signals::named(Signal::SIGCONT), Reach::Group))
     }
 
-    async fn resize(&mut self) -> Result<()> {
+    fn resize(&mut self) -> Result<()> {
         match self.size() {
-            Some(size) => self.send(&ToGuest::Resize(size)).await,
+            Some(size) => self.send(ToGuest::Resize(size)),
             None => Ok(()),
         }
     }
 
     /// A signal of ours: passed on, or our own end when there is no command yet.
-    pub(super) async fn react(&mut self, event: Event) -> Result<Option<Exit>> {
+    pub(super) fn react(&mut self, event: Event) -> Result<Option<Exit>> {
         match event {
             Event::Stop if !self.started => Ok(Some(Exit::Signal(Signal::SIGTERM as i32))),
             Event::Pass(signal, _) if !self.started && signal != Signal::SIGTSTP => {
@@ -218,33 +224,33 @@ impl Talk {
                 let gone = signal == Signal::SIGHUP && self.terminal.as_ref().is_some_and(tty::is_gone);
                 if gone {
                     self.deadline.get_or_insert((Instant::now() + FAREWELL, signal));
-                    self.hang_up().await?;
+                    self.hang_up()?;
                 }
                 let reach = if gone { Reach::Group } else { self.reach(signal, from_terminal) };
-                self.send(&ToGuest::Signal(signals::named(signal), reach)).await.map(|()| None)
+                self.send(ToGuest::Signal(signals::named(signal), reach)).map(|()| None)
             }
-            Event::Stop => self.stop().await.map(|()| None),
+            Event::Stop => self.stop().map(|()| None),
             Event::Resized(by_hand) => {
-                self.resize().await?;
+                self.resize()?;
                 if by_hand && self.started {
-                    self.send(&ToGuest::Signal(signals::named(Signal::SIGWINCH), Reach::Process)).await?;
+                    self.send(ToGuest::Signal(signals::named(Signal::SIGWINCH), Reach::Process))?;
                 }
                 Ok(None)
             }
-            Event::Continued => self.resume().await.map(|()| None),
+            Event::Continued => self.resume().map(|()| None),
             Event::Child => Ok(None),
         }
     }
 
     /// Asks the command to end: first so that it may do it in its own way, and when asked again as a terminal does that goes
     /// away, because shells do not hear the other, and stopped jobs hear none.
-    async fn stop(&mut self) -> Result<()> {
+    fn stop(&mut self) -> Result<()> {
         if self.deadline.is_none() {
             self.deadline = Some((Instant::now() + 2 * FAREWELL, Signal::SIGTERM));
-            return self.send(&ToGuest::Signal(signals::named(Signal::SIGTERM), Reach::Process)).await;
+            return self.send(ToGuest::Signal(signals::named(Signal::SIGTERM), Reach::Process));
         }
-        self.send(&ToGuest::Signal(signals::named(Signal::SIGHUP), Reach::Group)).await?;
-        self.send(&ToGuest::Signal(signals::named(Signal::SIGCONT), Reach::Group)).await
+        self.send(ToGuest::Signal(signals::named(Signal::SIGHUP), Reach::Group))?;
+        self.send(ToGuest::Signal(signals::named(Signal::SIGCONT), Reach::Group))
     }
 
     /// Waits until a command that should end has had its time, and says by which signal the session then ends; for ever
@@ -285,7 +291,7 @@ impl Talk {
             _ = signals::deadly(events) => {}
         }
         self.raw.take().into_iter().for_each(tty::Raw::leave);
-        let _ = self.send(&ToGuest::ExitAck).await;
+        self.end().await;
         lost
     }
 }

@@ -48,19 +48,19 @@ impl Talk {
     }
 
     /// Hears news of our terminal: keys wait, and the guest knows who wants them; or it is gone.
-    pub(in crate::session) async fn learn(&mut self, news: News) -> Result<()> {
+    pub(in crate::session) fn learn(&mut self, news: News) -> Result<()> {
         match news {
-            News::Wait(behind) => self.send(&ToGuest::KeysWait(behind)).await,
-            News::Gone => self.hang_up().await,
+            News::Wait(behind) => self.send(ToGuest::KeysWait(behind)),
+            News::Gone => self.hang_up(),
         }
     }
 
     /// Our terminal is gone, and so is the guest's: whoever reads or writes it is told what they would be told here. That is all,
     /// where whoever leads our session keeps the news from us: a program that needs no terminal goes on.
-    pub(super) async fn hang_up(&mut self) -> Result<()> {
+    pub(super) fn hang_up(&mut self) -> Result<()> {
         match std::mem::replace(&mut self.hung_up, true) {
             true => Ok(()),
-            false => self.send(&ToGuest::HungUp).await,
+            false => self.send(ToGuest::HungUp),
         }
     }
 
