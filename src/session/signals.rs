@@ -136,8 +136,12 @@ pub(crate) fn stop(signal: &proto::Signal) -> Signal {
     known.filter(|s| matches!(s, Signal::SIGTSTP | Signal::SIGTTIN | Signal::SIGTTOU)).unwrap_or(Signal::SIGSTOP)
 }
 
-/// Dies of a signal as the guest's command did, without a core file; comes back only when that signal does not kill.
+/// Dies of a signal as the guest's command did, without a core file; comes back only when that signal does not kill. One that
+/// stops is not raised: a guest can say that its command died of it, and nobody would continue us.
 pub fn die_of(number: i32) {
+    if matches!(number, nix::libc::SIGSTOP | nix::libc::SIGTSTP | nix::libc::SIGTTIN | nix::libc::SIGTTOU) {
+        return;
+    }
     let _ = nix::sys::resource::setrlimit(nix::sys::resource::Resource::RLIMIT_CORE, 0, 0);
     // SAFETY: a default disposition runs no code of ours; the set is initialised before it is used.
     unsafe {
@@ -160,5 +164,13 @@ mod tests {
         let theirs = |name: &str, number| proto::Signal { name: name.into(), number };
         assert_eq!(number(&theirs("SIGUSR1", 30)), Some(Signal::SIGUSR1 as i32), "the name counts, not the number");
         assert_eq!(number(&theirs("SIGWHAT", 3)), None);
+    }
+
+    /// Nothing comes back from what would stop this process: the test would hang.
+    #[test]
+    fn nobody_is_stopped_by_how_a_guest_says_that_its_command_ended() {
+        for signal in [Signal::SIGSTOP, Signal::SIGTSTP, Signal::SIGTTIN, Signal::SIGTTOU] {
+            die_of(signal as i32);
+        }
     }
 }
