@@ -24,6 +24,8 @@ const NAME: &str = "desk.sock";
 const LONGEST: u64 = 8 << 10;
 /// How long either side waits for the other.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// Before the desk opens again after it could not.
+const PAUSE: Duration = Duration::from_millis(50);
 /// How long a session that was asked to end may take, before it is killed.
 const FAREWELL: Duration = Duration::from_secs(10);
 
@@ -71,7 +73,12 @@ impl Desk {
         listener.set_nonblocking(true).what(what)?;
         let listener = UnixListener::from_std(listener).what(what)?;
         tokio::spawn(async move {
-            while let Ok((stream, _)) = listener.accept().await {
+            loop {
+                // It fails while this process has no descriptors left, which passes.
+                let Ok((stream, _)) = listener.accept().await else {
+                    tokio::time::sleep(PAUSE).await;
+                    continue;
+                };
                 let desk = self.clone();
                 tokio::spawn(async move { tokio::time::timeout(PATIENCE, desk.serve(stream)).await });
             }
