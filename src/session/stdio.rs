@@ -9,31 +9,32 @@ use vmclaude_init::wire::proto::Stdio;
 /// The streams as facts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Facts {
-    /// What each is.
+    /// What each is. A terminal that is not the controlling one is a pipe: the guest's program has one terminal, and that is
+    /// the other end of ours.
     pub(crate) kinds: [Stdio; 3],
+    /// Which are terminals, ours or not.
+    pub(crate) screens: [bool; 3],
     /// Whether stdout is a pipe.
     pub(crate) piped: bool,
-    /// Whether there is a controlling terminal.
-    pub(crate) terminal: bool,
-    /// Whether we are its foreground job.
+    /// Whether we are the foreground job of our controlling terminal.
     pub(crate) foreground: bool,
 }
 
-/// Reads the facts; `tty` says which streams are terminals, `closed` which were closed.
+/// Reads the facts; `tty` says which streams are terminals, `closed` which were closed, `terminal` is the controlling one.
 pub(crate) fn facts(tty: [bool; 3], closed: [bool; 3], terminal: Option<&File>) -> Facts {
     let streams: [BorrowedFd<'_>; 3] = [std::io::stdin().as_fd(), std::io::stdout().as_fd(), std::io::stderr().as_fd()]
         // SAFETY: these three are open for the whole life of the process: the runtime opens /dev/null where one was closed.
         .map(|fd| unsafe { BorrowedFd::borrow_raw(std::os::fd::AsRawFd::as_raw_fd(&fd)) });
     let kind = |n: usize| match tty[n] {
         _ if closed[n] => Stdio::Closed,
-        true => Stdio::Terminal,
+        true if terminal.is_some() && tty::is_controlling(streams[n]) => Stdio::Terminal,
         false if is_null(streams[n]) => Stdio::Null,
-        false => Stdio::Pipe,
+        _ => Stdio::Pipe,
     };
     Facts {
         kinds: [kind(0), kind(1), kind(2)],
+        screens: tty,
         piped: fstat(streams[1]).is_ok_and(|s| SFlag::from_bits_truncate(s.st_mode) & SFlag::S_IFMT == SFlag::S_IFIFO),
-        terminal: terminal.is_some() || tty.contains(&true),
         foreground: terminal.is_some_and(tty::is_foreground),
     }
 }
@@ -62,7 +63,7 @@ mod tests {
     #[test]
     fn keys_are_taken_only_by_who_may_have_them() {
         use Stdio::{Null, Pipe, Terminal};
-        let facts = |kinds, piped, foreground| Facts { kinds, piped, terminal: true, foreground };
+        let facts = |kinds, piped, foreground| Facts { kinds, screens: [true; 3], piped, foreground };
         assert!(facts([Terminal; 3], false, true).takes_keys());
         assert!(facts([Pipe, Terminal, Terminal], false, true).takes_keys(), "echo x | claude");
         assert!(!facts([Terminal, Pipe, Terminal], true, true).takes_keys(), "claude | less");

@@ -14,7 +14,7 @@ use crate::profile;
 use crate::screen::Clipboard;
 use nix::sys::signal::Signal;
 use std::fs::File;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::time::Duration;
@@ -98,7 +98,7 @@ impl Talk {
 
     /// The size of the guest's terminal, when it has one.
     pub(super) fn size(&self) -> Option<WinSize> {
-        self.terminal.as_ref().filter(|_| self.facts.terminal).map(tty::size)
+        self.terminal.as_ref().map(tty::size)
     }
 
     /// Sends the first control frame: what to run.
@@ -119,7 +119,7 @@ impl Talk {
     /// One stream for the terminal, one for each of ours that is not one.
     pub(super) fn open_streams(&mut self) -> Result<()> {
         let own = |fd: &dyn AsFd| fd.as_fd().try_clone_to_owned().what(|| "cannot use our own streams");
-        if let Some(terminal) = self.terminal.as_ref().filter(|_| self.facts.terminal) {
+        if let Some(terminal) = self.terminal.as_ref() {
             let (from, to) = split(self.wire.open(&Open::Terminal).map_err(lost)?);
             let (hold, released) = oneshot::channel();
             let own = own(terminal)?;
@@ -137,20 +137,35 @@ impl Talk {
             tokio::spawn(relay::send(own(&std::io::stdin())?, self.wire.open(&Open::Stdin).map_err(lost)?));
         }
         if stdout {
-            let stream = self.wire.open(&Open::Stdout).map_err(lost)?;
-            let own = own(&std::io::stdout())?;
-            self.outputs.spawn(async { relay::receive(stream, own).await.err().filter(is_loss) });
+            let written = self.output(&Open::Stdout, own(&std::io::stdout())?, self.facts.screens[1])?;
+            self.outputs.spawn(async { written.await.err().filter(is_loss) });
         }
         if stderr {
-            let stream = self.wire.open(&Open::Stderr).map_err(lost)?;
-            let own = own(&std::io::stderr())?;
+            let written = self.output(&Open::Stderr, own(&std::io::stderr())?, self.facts.screens[2])?;
             self.outputs.spawn(async {
                 // Nor could anybody be told so.
-                let _ = relay::receive(stream, own).await;
+                let _ = written.await;
                 None
             });
         }
         Ok(())
+    }
+
+    /// Writes a stream of the command's to one of ours; to somebody's `screen` not everything.
+    fn output(
+        &self,
+        open: &Open,
+        own: OwnedFd,
+        screen: bool,
+    ) -> Result<impl Future<Output = std::io::Result<()>> + Send + use<>> {
+        let stream = self.wire.open(open).map_err(lost)?;
+        let screen = screen.then(|| relay::Screen::new(self.clipboard, Arc::default(), Arc::default()));
+        Ok(async {
+            match screen {
+                Some(screen) => relay::receive_screen(stream, own, screen).await,
+                None => relay::receive(stream, own).await,
+            }
+        })
     }
 
     /// What the guest says while its command runs.

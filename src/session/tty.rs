@@ -32,6 +32,11 @@ pub(crate) fn controlling() -> Option<File> {
     File::options().read(true).write(true).open("/dev/tty").ok()
 }
 
+/// Whether this terminal is the one that this process's session has. Of another one the kernel says nothing about jobs.
+pub(crate) fn is_controlling(terminal: impl AsFd) -> bool {
+    nix::unistd::tcgetpgrp(terminal).is_ok()
+}
+
 /// Whether we are the job that the terminal belongs to.
 pub(crate) fn is_foreground(terminal: impl AsFd) -> bool {
     nix::unistd::tcgetpgrp(terminal).is_ok_and(|group| group == nix::unistd::getpgrp())

@@ -55,6 +55,25 @@ fn what_is_not_there_is_127_here_too() {
     world.assert_clean();
 }
 
+/// Node's `detached` children have such streams: terminals, and no terminal of their own.
+#[test]
+fn a_terminal_that_is_not_ours_is_read_and_written_and_filtered() {
+    let world = World::new(Who::nth(0));
+    let mut typist = Typist::new(&world);
+    let script = r#"printf "to\033[21t you\n"; echo err >&2; read -r x; echo "got <$x>"; exit 3"#;
+    for (program, out) in [("", "to\x1b[21t you\r\n"), ("\"$V\"", "to you\r\n")] {
+        typist.keys(&format!("setsid -w {program} bash -c '{script}'\n"));
+        let mut seen = typist.wait("err\r\n");
+        typist.keys("abc\n");
+        seen += &typist.wait("got <abc>\r\n");
+        typist.wait(PROMPT);
+        assert!(seen.contains(out), "{program}: {seen:?}");
+        let end = typist.step("echo code=$?");
+        assert!(end.contains("code=3"), "{program}: {end}");
+    }
+    world.assert_clean();
+}
+
 #[test]
 fn interrupt_and_quit_keys_kill_as_on_the_host() {
     let world = World::new(Who::nth(1));
