@@ -45,20 +45,10 @@ pub(super) fn passes(body: &[u8]) -> bool {
 
 fn plain(numbers: &[u8], last: u8) -> bool {
     match last {
-        // Cursor, erasing, inserting, scrolling, tabs, colours, margins, modes.
-        b'@'..=b'M'
-        | b'P'
-        | b'S'
-        | b'T'
-        | b'X'
-        | b'Z'
-        | b'`'..=b'b'
-        | b'd'..=b'h'
-        | b'l'
-        | b'm'
-        | b'r'
-        | b's'
-        | b'u' => true,
+        // Cursor, erasing, inserting, scrolling, tabs, colours, margins.
+        b'@'..=b'M' | b'P' | b'S' | b'T' | b'X' | b'Z' | b'`'..=b'b' | b'd'..=b'g' | b'm' | b'r' | b's' | b'u' => true,
+        // Insertion, and the cursor's form of screen and tmux. Others lock the keyboard or echo keys.
+        b'h' | b'l' => matches!(numbers, b"4" | b"34"),
         b'c' => matches!(numbers, b"" | b"0"),
         b'n' => matches!(numbers, b"5" | b"6"),
         b't' => window_passes(numbers),

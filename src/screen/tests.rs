@@ -20,6 +20,7 @@ fn what_programs_say_passes_unchanged() {
         b"\x1b[31;1mred\x1b[0m\x1b[38:2::1:2:3m\x1b[2J\x1b[H\x1b[12;3f\x1b[?25l\x1b[?25h\x1b7\x1b8\x1bM\x1b=\x1b>\x1bc",
         b"\x1b[?1049h\x1b[?1000;1002;1006h\x1b[?2004h\x1b[?1004h\x1b[?2031h\x1b[?2026h\x1b[?2026l",
         b"\x1b[>1u\x1b[<u\x1b[?u\x1b[=1;1u\x1b[>4;2m\x1b[>4m\x1b[c\x1b[>c\x1b[>0q\x1b[6n\x1b[?996n\x1b[?2026$p\x1b[14t\x1b[22;0t",
+        b"\x1b[4h\x1b[4l\x1b[34h\x1b[34l",
         b"\x1b(B\x1b)0\x1b#8\x1b[4 q\x1b[!p\x1b[1\"q\x1b[3;20r\x1b[5b\x1b\\",
         b"\x1b]0;title\x07\x1b]2;t\xc3\xbcr\x1b\\\x1b]8;id=1;https://example.com/?a=b\x1b\\link\x1b]8;;\x1b\\\x1b]8;;\x07",
         b"\x1b]11;?\x07\x1b]10;?;?\x1b\\\x1b]4;1;?;2;#ff0000\x07\x1b]11;rgb:00/11/22\x07\x1b]104;255\x07\x1b]104\x07\x1b]111\x07",
@@ -76,7 +77,8 @@ const HOSTILE: &[(&[u8], &[u8])] = &[
     (b"a\x1b]Rb", b"ab"),
     (b"a\x1b]0;never ended\x1b[1mb", b"a\x1b[1mb"),
     (b"a\x1b]0;stopped\x18b\x1b[3\x1ac", b"abc"),
-    (b"a\x1b[<0;1;1Mb", b"ab"), // a mouse's words are not for a terminal
+    (b"a\x1b[<0;1;1Mb", b"ab"),                       // a mouse's words are not for a terminal
+    (b"a\x1b[2hb\x1b[12l\x1b[20h\x1b[4;2hc", b"abc"), // keys locked, echoed, with line feeds
     (b"a\x1b[1?hb", b"ab"),
     (b"a\x1b[1 2hb", b"ab"),
 ];

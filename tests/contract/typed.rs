@@ -38,7 +38,9 @@ pub(crate) fn see(world: &World, engine: Engine, setting: Setting, deed: &Deed) 
     // What dash says of a job holds its number.
     let screen = screen + &typist.wait(PROMPT);
     until("the terminal is as it was", || (typist.settings() == before).then_some(()));
-    let code = typist.step("echo code=$?");
+    // One line: two would be echoed in whichever order.
+    typist.keys("echo code=$?\n");
+    let code = typist.wait("\r\ncode=") + &typist.wait(PROMPT);
     if *deed == Deed::Killed {
         // Whoever keeps the terminal may come behind the shell that saw the death.
         let shown = screen.clone() + &code;
