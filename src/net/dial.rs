@@ -3,7 +3,7 @@
 
 use super::Policy;
 use super::denials::{Denial, UNLISTED};
-use super::policy::{OWN, Verdict, excepted, may_be_opened, verdict};
+use super::policy::{Here, OWN, Verdict, excepted, may_be_opened, verdict};
 use super::upstream::Proxy;
 use crate::plan::network::{Local, Mode, name};
 use std::io;
@@ -140,14 +140,14 @@ fn is_name(name: &str) -> bool {
 /// Those of the addresses that may be dialled.
 pub(super) fn judge(target: &Target, found: &[SocketAddr], policy: &Policy) -> Result<Vec<SocketAddr>, Dialled> {
     // Without the list nothing can be judged.
-    let own = policy.own.addresses().map_err(|_| Dialled::Unreachable)?;
+    let here = policy.own.here().map_err(|_| Dialled::Unreachable)?;
     let mut allowed = Vec::new();
     let mut denied = None;
     for found in found {
         let addr = SocketAddr::new(found.ip().to_canonical(), found.port());
-        match verdict(addr.ip(), addr.port(), &own, &policy.network.allow_hosts) {
+        match verdict(addr.ip(), addr.port(), &here, &policy.network.allow_hosts) {
             Verdict::Allow => allowed.push(addr),
-            Verdict::Deny(_) if opened(target, addr.ip(), &own, policy) => allowed.push(addr),
+            Verdict::Deny(_) if opened(target, addr.ip(), &here, policy) => allowed.push(addr),
             Verdict::Deny(why) => denied = denied.or(Some(Denial { target: target.clone(), addr: Some(addr), why })),
         }
     }
@@ -160,14 +160,14 @@ pub(super) fn judge(target: &Target, found: &[SocketAddr], policy: &Policy) -> R
     }
 }
 
-/// Whether the user's settings open this address, which is not public.
-fn opened(target: &Target, addr: IpAddr, own: &[IpAddr], policy: &Policy) -> bool {
+/// Whether the user's settings open this address, which is not public, or too near.
+fn opened(target: &Target, addr: IpAddr, here: &Here, policy: &Policy) -> bool {
     let names = match target {
         Target::Name(text, _) => name(text).into_iter().collect(),
         Target::Addr(addr, _) => policy.names.of(*addr),
     };
     may_be_opened(addr)
-        && !own.contains(&addr)
+        && !here.addresses.contains(&addr)
         && policy.network.allow_local.iter().any(|place| place.covers(addr, &names))
 }
 

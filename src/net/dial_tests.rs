@@ -1,6 +1,7 @@
 //! Against listeners on the loopback.
 
 use super::{dial, is_name};
+use crate::net::policy::{Here, NETWORK};
 use crate::net::{CONNECTIONS, PENDING, Policy, serve};
 use crate::plan::Network;
 use crate::plan::network::{Local, Mode};
@@ -141,8 +142,42 @@ async fn no_setting_opens_this_machine() {
     assert_eq!(dial(&other, &policy("127.0.0.0/8")).await.err(), Some(Dialled::Forbidden));
     let own = [10, 9, 8, 7].into();
     let target = Target::Addr(own, 1);
-    assert!(super::opened(&target, own, &[], &policy("10.0.0.0/8")), "the control");
-    assert!(!super::opened(&target, own, &[own], &policy("10.0.0.0/8")), "an address of its own");
+    let here = Here { addresses: vec![own], ..Here::default() };
+    assert!(super::opened(&target, own, &Here::default(), &policy("10.0.0.0/8")), "the control");
+    assert!(!super::opened(&target, own, &here, &policy("10.0.0.0/8")), "an address of its own");
+}
+
+/// In a network namespace of this thread's own, which takes root: there this machine is in networks with public addresses.
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_neighbour_is_reached_only_where_it_was_opened() {
+    let ip = |words: &str| std::process::Command::new("ip").args(words.split(' ')).status().is_ok_and(|s| s.success());
+    if nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET).is_err() || !ip("link set lo up") {
+        println!("skipped dial::a_neighbour_is_reached_only_where_it_was_opened: it takes root, and ip");
+        return;
+    }
+    for (own, neighbour) in [("11.22.33.7/24", "11.22.33.9"), ("2600:0:0:7::7/64", "2600:0:0:7::9")] {
+        assert!(ip(&format!("addr add {own} dev lo")), "{own}");
+        let closed = Policy::new(vec![]);
+        let addr = SocketAddr::new(neighbour.parse().unwrap(), 53);
+        let target = Target::Addr(addr.ip(), addr.port());
+        assert_eq!(dial(&target, &closed).await.err(), Some(Dialled::Forbidden), "{own}");
+        assert_eq!(
+            crate::net::udp::connect(SocketAddr::new(addr.ip(), 54), &closed).await.err(),
+            Some(Dialled::Forbidden)
+        );
+        let denials = closed.denials();
+        assert!(denials.len() == 2 && denials.iter().all(|denial| denial.why == NETWORK), "{denials:?}");
+        // What would open it does, and not this machine's own address beside it.
+        let remedy = format!("[network] allow_local = [\"{neighbour}\"]");
+        assert_eq!(denials[0].remedy(), Some(remedy));
+        let opened = |place: &str| Network { allow_local: vec![place.parse().unwrap()], ..Network::default() };
+        let policy = Policy::of(opened(neighbour), Default::default(), Default::default());
+        assert_eq!(super::judge(&target, &[addr], &policy), Ok(vec![addr]));
+        let policy = Policy::of(opened(own), Default::default(), Default::default());
+        let own = SocketAddr::new(own.split('/').next().unwrap().parse().unwrap(), 53);
+        assert_eq!(super::judge(&target, &[own, addr], &policy), Ok(vec![addr]));
+    }
 }
 
 #[tokio::test]

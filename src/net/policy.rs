@@ -2,6 +2,7 @@
 //!
 //! One pure function, asked about the very address that is then dialled.
 
+use crate::plan::network::Local;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 /// The answer about one address.
@@ -15,6 +16,26 @@ pub enum Verdict {
 
 /// What an address of this machine's own interfaces is called.
 pub(super) const OWN: &str = "this machine's own address";
+/// What an address in the network of one of them is called, however public it is in form: a printer, the router, a server beside
+/// this one.
+pub(super) const NETWORK: &str = "this machine's own network";
+
+/// Where this machine is.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Here {
+    /// The addresses of its interfaces.
+    pub addresses: Vec<IpAddr>,
+    /// The networks that those are in.
+    pub networks: Vec<Local>,
+}
+
+impl Here {
+    /// What an address is to this machine; `None`: nothing.
+    fn knows(&self, addr: IpAddr) -> Option<&'static str> {
+        let near = || self.networks.iter().any(|network| network.covers(addr, &[]));
+        if self.addresses.contains(&addr) { Some(OWN) } else { near().then_some(NETWORK) }
+    }
+}
 
 /// IPv4 blocks that are not the public Internet: (first address, prefix length, what it is).
 const V4: &[([u8; 4], u32, &str)] = &[
@@ -51,12 +72,11 @@ const V6: &[([u16; 8], u32, &str)] = &[
     ([0x2001, 0, 0, 0, 0, 0, 0, 0], 23, "reserved"),
 ];
 
-/// Whether the guest may reach `addr`:`port`. `own` are the addresses of this machine's interfaces; `allow` are exact
-/// exceptions, which win over everything.
+/// Whether the guest may reach `addr`:`port` from here. `allow` are exact exceptions, which win over everything.
 ///
 /// An address that carries others (IPv4-mapped, NAT64, 6to4, Teredo, ISATAP) must pass with each of them, because some
 /// router on the way may unwrap it.
-pub fn verdict(addr: IpAddr, port: u16, own: &[IpAddr], allow: &[SocketAddr]) -> Verdict {
+pub fn verdict(addr: IpAddr, port: u16, here: &Here, allow: &[SocketAddr]) -> Verdict {
     // The kernel dials an IPv4-mapped address as the IPv4 address that it is.
     let addr = addr.to_canonical();
     if excepted(addr, port, allow) {
@@ -67,7 +87,7 @@ pub fn verdict(addr: IpAddr, port: u16, own: &[IpAddr], allow: &[SocketAddr]) ->
             IpAddr::V4(v4) => special_v4(v4),
             IpAddr::V6(v6) => special_v6(v6),
         };
-        special.or(own.contains(&face).then_some(OWN))
+        special.or_else(|| here.knows(face))
     };
     let inner = match addr {
         IpAddr::V4(_) => [None, None],

@@ -1,6 +1,6 @@
 //! The rule against tables that were written down independently of it.
 
-use super::{Verdict, excepted, verdict};
+use super::{Here, Verdict, excepted, verdict};
 use proptest::prelude::{any, prop_assert, prop_assert_eq, prop_oneof, proptest};
 use proptest::strategy::{Just, Strategy};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -33,7 +33,13 @@ fn is_public(addr: Ipv4Addr) -> bool {
 }
 
 fn allowed(addr: impl Into<IpAddr>) -> bool {
-    verdict(addr.into(), 443, &[], &[]) == Verdict::Allow
+    verdict(addr.into(), 443, &Here::default(), &[]) == Verdict::Allow
+}
+
+/// A machine with these addresses in these networks.
+fn here(addresses: &[&str], networks: &[&str]) -> Here {
+    let addresses = addresses.iter().map(|text| text.parse().unwrap()).collect();
+    Here { addresses, networks: networks.iter().map(|text| text.parse().unwrap()).collect() }
 }
 
 /// What the blocks leave over is exactly what the intervals name: all 2^32 addresses, by their ends.
@@ -141,13 +147,30 @@ fn a_teredo_address_is_judged_by_its_server_and_its_client() {
 
 #[test]
 fn the_hosts_own_addresses_are_refused_in_every_form() {
-    let own: [IpAddr; 2] = ["8.8.4.4".parse().unwrap(), "2a00::5".parse().unwrap()];
+    let here = here(&["8.8.4.4", "2a00::5"], &[]);
     for text in ["8.8.4.4", "::ffff:8.8.4.4", "64:ff9b::8.8.4.4", "2002:808:404::1", "2a00::5"] {
         let addr = text.parse::<IpAddr>().unwrap();
-        assert_eq!(verdict(addr, 80, &own, &[]), Verdict::Deny("this machine's own address"), "{text}");
-        assert_eq!(verdict(addr, 80, &[], &[]), Verdict::Allow, "{text}");
-        assert_eq!(verdict(addr, 80, &own, &[SocketAddr::new(addr, 80)]), Verdict::Allow, "{text}");
+        assert_eq!(verdict(addr, 80, &here, &[]), Verdict::Deny("this machine's own address"), "{text}");
+        assert_eq!(verdict(addr, 80, &Here::default(), &[]), Verdict::Allow, "{text}");
+        assert_eq!(verdict(addr, 80, &here, &[SocketAddr::new(addr, 80)]), Verdict::Allow, "{text}");
     }
+}
+
+#[test]
+fn the_hosts_neighbours_are_refused_in_every_form_and_nobody_else_is() {
+    let here = here(&["8.8.4.4", "2a00::5"], &["8.8.4.4/24", "2a00::5/64", "9.1.2.3/32"]);
+    let ask = |text: &str| verdict(text.parse().unwrap(), 80, &here, &[]);
+    for text in
+        ["8.8.4.1", "::ffff:8.8.4.255", "64:ff9b::8.8.4.5", "2002:808:407::1", "2a00::1", "2a00::f:f:f:f", "9.1.2.3"]
+    {
+        let addr = text.parse::<IpAddr>().unwrap();
+        assert_eq!(ask(text), Verdict::Deny("this machine's own network"), "{text}");
+        assert_eq!(verdict(addr, 80, &here, &[SocketAddr::new(addr, 80)]), Verdict::Allow, "{text}");
+    }
+    for text in ["8.8.5.1", "8.8.3.255", "2a00:0:0:1::5", "2a00:1::5", "9.1.2.4"] {
+        assert_eq!(ask(text), Verdict::Allow, "{text}");
+    }
+    assert_eq!(ask("2a00::5"), Verdict::Deny("this machine's own address"));
 }
 
 #[test]
@@ -155,7 +178,7 @@ fn an_exception_is_one_socket_address() {
     let allow = ["127.0.0.1:5432".parse().unwrap(), "[::1]:80".parse().unwrap()];
     let ask = |text: &str| {
         let addr: SocketAddr = text.parse().unwrap();
-        verdict(addr.ip(), addr.port(), &[], &allow) == Verdict::Allow
+        verdict(addr.ip(), addr.port(), &Here::default(), &allow) == Verdict::Allow
     };
     assert!(ask("127.0.0.1:5432") && ask("[::ffff:127.0.0.1]:5432") && ask("[::1]:80"));
     for other in ["127.0.0.1:5433", "127.0.0.2:5432", "[::1]:5432", "[64:ff9b::7f00:1]:5432", "0.0.0.0:5432", "[::]:80"]
@@ -258,6 +281,7 @@ proptest! {
     #[test]
     fn own_is_own(bits in any::<u128>(), port in any::<u16>()) {
         let addr = IpAddr::V6(Ipv6Addr::from(bits)).to_canonical();
-        prop_assert!(verdict(addr, port, &[addr], &[]) != Verdict::Allow);
+        let here = Here { addresses: vec![addr], ..Here::default() };
+        prop_assert!(verdict(addr, port, &here, &[]) != Verdict::Allow);
     }
 }

@@ -8,9 +8,11 @@ use crate::support::{Who, World};
 use std::net::{IpAddr, SocketAddr};
 use std::process::Command;
 
-/// A network with public addresses, seen by nobody else: the session's end and the server's.
+/// A network with public addresses, seen by nobody else: the session's end and the other one, which is the way to all else.
 const OWN: &str = "2600:0:0:6::1";
-const SERVER: &str = "2600:0:0:6::2";
+const NEIGHBOUR: &str = "2600:0:0:6::2";
+/// The server on the Internet, behind that one.
+const SERVER: &str = "2600:0:0:7::2";
 /// The server's other addresses: a private one, and how a translator would spell the session's loopback.
 const PRIVATE: &str = "fd00:0:0:6::2";
 const TRANSLATED: &str = "64:ff9b::7f00:1";
@@ -41,10 +43,11 @@ impl Net {
         let address = |end: &Namespace, addr: &str| end.ip(&format!("-6 addr add {addr} dev six nodad"));
         address(&here, &format!("{OWN}/64"));
         address(&here, &format!("{LINK}/64"));
-        for addr in [format!("{SERVER}/64"), format!("{PRIVATE}/128"), format!("{TRANSLATED}/128")] {
-            address(&there, &addr);
+        address(&there, &format!("{NEIGHBOUR}/64"));
+        for addr in [SERVER, PRIVATE, TRANSLATED] {
+            address(&there, &format!("{addr}/128"));
         }
-        here.ip(&format!("-6 route add default via {SERVER} dev six"));
+        here.ip(&format!("-6 route add default via {NEIGHBOUR} dev six"));
         Ok(Net { here, there })
     }
 }
@@ -69,6 +72,7 @@ fn places(net: &Net) -> Vec<Place> {
         place("::1", "loopback.six.test", listen(&net.here, "::1")),
         place("::ffff:127.0.0.1", "mapped.six.test", listen(&net.here, "127.0.0.1")),
         place(OWN, "own.six.test", listen(&net.here, OWN)),
+        place(NEIGHBOUR, "neighbour.six.test", listen(&net.there, NEIGHBOUR)),
         place(PRIVATE, "private.six.test", listen(&net.there, PRIVATE)),
         place(TRANSLATED, "translated.six.test", listen(&net.there, TRANSLATED)),
         place(LINK, "link.six.test", net.here.run(|| Canary::at(on_link.into()))),
@@ -165,14 +169,14 @@ fn a_public_address_is_reached_and_no_other() {
     let all = [works(server.addr, far), refused(&places, near)].concat();
     net.here.run(|| cases::check_by(&world, session(&world, &[], &places), &all));
     assert_eq!(server.hits(), 10);
-    assert_eq!(places.iter().map(|place| place.canary.hits()).collect::<Vec<_>>(), [0; 6]);
+    assert_eq!(places.iter().map(|place| place.canary.hits()).collect::<Vec<_>>(), [0; 7]);
     // Nobody can name an address of one link only. That somebody is there, the session's own end can tell.
     let link = places.pop().expect("the link").canary;
     net.here.run(|| std::net::TcpStream::connect(link.addr)).expect("somebody on the link");
     let flags: Vec<String> =
         places.iter().flat_map(|place| ["--allow-host".to_owned(), place.canary.addr.to_string()]).collect();
     net.here.run(|| cases::check_by(&world, session(&world, &flags, &places), &named(&places)));
-    assert_eq!(places.iter().map(|place| place.canary.hits()).collect::<Vec<_>>(), [2; 5]);
+    assert_eq!(places.iter().map(|place| place.canary.hits()).collect::<Vec<_>>(), [2; 6]);
 }
 
 #[test]

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use vmclaude::net::Policy;
-use vmclaude::net::policy::{Verdict, verdict};
+use vmclaude::net::policy::{Here, Verdict, verdict};
 use vmclaude_init::wire::proto::{Dialled, MAX_TO_GUEST, Open, Target, receive};
 
 /// A server that counts who reaches it.
@@ -196,7 +196,11 @@ async fn neither_can_networks_around_it_and_tunnels_into_it() {
         for door in DOORS {
             assert!(!reach(door, &text, 80, &policy, proxy).await, "{host} through {door:?}");
         }
-        assert_eq!(verdict(ip, 80, &[], &[SocketAddr::new(ip, 80)]), Verdict::Allow, "{host}: the control");
+        assert_eq!(
+            verdict(ip, 80, &Here::default(), &[SocketAddr::new(ip, 80)]),
+            Verdict::Allow,
+            "{host}: the control"
+        );
     }
     assert_eq!(policy.denials().len(), ELSEWHERE.len());
     println!(
