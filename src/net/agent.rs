@@ -177,7 +177,7 @@ mod tests {
             said.extend(&tail);
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("runtime");
             let (kinds, answers) = runtime.block_on(served(said, piece));
-            for (kind, count) in (0u8..).zip(kinds) {
+            for (kind, count) in (0..=u8::MAX).zip(kinds) {
                 let asked = requests.iter().filter(|(other, _)| *other == kind).count();
                 prop_assert_eq!(count, if matches!(kind, 11 | 13) { asked } else { 0 });
             }
