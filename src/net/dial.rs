@@ -2,7 +2,7 @@
 //! dialled.
 
 use super::Policy;
-use super::denials::{Denial, UNLISTED};
+use super::denials::{Denial, UNLISTED, shown};
 use super::policy::{Here, OWN, Verdict, excepted, may_be_opened, verdict};
 use super::upstream::Proxy;
 use crate::plan::network::{Local, Mode, name};
@@ -44,8 +44,9 @@ pub async fn dial(target: &Target, policy: &Policy) -> Result<Made, Dialled> {
         let listed = listed(target, &names, policy)?;
         let found = resolve(target, policy).await?;
         let tcp = match through_proxy(target, &names, &found, policy) {
-            Some((proxy, place)) => {
-                judge(target, &found, policy)?;
+            Some((proxy, asked)) => {
+                judge_for_proxy(target, &asked, &found, policy).await?;
+                let place = shown(&asked);
                 tracing::debug!("{place} through the host's proxy");
                 proxy.connect(&place).await.map_err(|_| Dialled::Unreachable)?
             }
@@ -97,7 +98,8 @@ async fn resolve(target: &Target, policy: &Policy) -> Result<Vec<SocketAddr>, Di
         Target::Addr(addr, port) => Ok(vec![SocketAddr::new(*addr, *port)]),
         Target::Name(text, _) if !is_name(text) => Err(Dialled::NoSuchName),
         Target::Name(text, port) => {
-            let found = policy.lookup.addresses(text).await.unwrap_or_default();
+            // Not to know is not to know of none: a proxy might find one that nobody judged.
+            let found = policy.lookup.addresses(text).await.ok_or(Dialled::NoSuchName)?;
             Ok(found.into_iter().map(|addr| SocketAddr::new(addr, *port)).collect())
         }
     }
@@ -110,7 +112,7 @@ fn through_proxy<'a>(
     names: &[String],
     found: &[SocketAddr],
     policy: &'a Policy,
-) -> Option<(&'a Proxy, String)> {
+) -> Option<(&'a Proxy, Target)> {
     let (Target::Name(_, port) | Target::Addr(_, port)) = target;
     let first = found.first().map(|addr| addr.ip().to_canonical());
     if first.is_some_and(|addr| excepted(addr, *port, &policy.network.allow_hosts)) {
@@ -122,12 +124,35 @@ fn through_proxy<'a>(
         Some(name) if asked || matches!(port, 80 | 443) => policy.upstream.way(Some(name), first, *port)?,
         _ => policy.upstream.way(None, first, *port)?,
     };
-    let place = match (name, first) {
-        (Some(name), _) => format!("{name}:{port}"),
-        (None, Some(addr)) => SocketAddr::new(addr, *port).to_string(),
+    let asked = match (name, first) {
+        (Some(name), _) => Target::Name(name.clone(), *port),
+        (None, Some(addr)) => Target::Addr(addr, *port),
         (None, None) => return None,
     };
-    Some((proxy, place))
+    Some((proxy, asked))
+}
+
+/// Whether the host's proxy may be asked for this. It is told the name, by which companies decide what passes, looks that up itself,
+/// and takes any of the addresses: so each has to be one that may be dialled, also those that a caught connection did not name.
+async fn judge_for_proxy(
+    target: &Target,
+    asked: &Target,
+    found: &[SocketAddr],
+    policy: &Policy,
+) -> Result<(), Dialled> {
+    judge_each(target, found, policy)?;
+    match (target, asked) {
+        (Target::Addr(..), Target::Name(..)) => judge_each(asked, &resolve(asked, policy).await?, policy),
+        _ => Ok(()),
+    }
+}
+
+/// Refuses if one of the addresses may not be dialled.
+fn judge_each(target: &Target, found: &[SocketAddr], policy: &Policy) -> Result<(), Dialled> {
+    match judged(target, found, policy)? {
+        (_, Some(denial)) => Err(forbidden(denial, policy)),
+        _ => Ok(()),
+    }
 }
 
 /// Whether this may be handed to the resolver. Stricter than DNS: no zero byte, `%`, `@`, `/` or space has any business in
@@ -137,8 +162,25 @@ fn is_name(name: &str) -> bool {
     !name.is_empty() && name.len() <= NAME && name.bytes().all(fine)
 }
 
-/// Those of the addresses that may be dialled.
+/// Those of the addresses that may be dialled; a refusal if that is none.
 pub(super) fn judge(target: &Target, found: &[SocketAddr], policy: &Policy) -> Result<Vec<SocketAddr>, Dialled> {
+    match judged(target, found, policy)? {
+        (allowed, Some(denial)) if allowed.is_empty() => Err(forbidden(denial, policy)),
+        (allowed, _) => Ok(allowed),
+    }
+}
+
+fn forbidden(denial: Denial, policy: &Policy) -> Dialled {
+    policy.deny(denial);
+    Dialled::Forbidden
+}
+
+/// Those of the addresses that may be dialled, and the first that may not.
+fn judged(
+    target: &Target,
+    found: &[SocketAddr],
+    policy: &Policy,
+) -> Result<(Vec<SocketAddr>, Option<Denial>), Dialled> {
     // Without the list nothing can be judged.
     let here = policy.own.here().map_err(|_| Dialled::Unreachable)?;
     let mut allowed = Vec::new();
@@ -151,13 +193,7 @@ pub(super) fn judge(target: &Target, found: &[SocketAddr], policy: &Policy) -> R
             Verdict::Deny(why) => denied = denied.or(Some(Denial { target: target.clone(), addr: Some(addr), why })),
         }
     }
-    match denied {
-        Some(denial) if allowed.is_empty() => {
-            policy.deny(denial);
-            Err(Dialled::Forbidden)
-        }
-        _ => Ok(allowed),
-    }
+    Ok((allowed, denied))
 }
 
 /// Whether the user's settings open this address, which is not public, or too near.

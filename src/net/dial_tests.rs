@@ -2,11 +2,12 @@
 
 use super::{dial, is_name};
 use crate::net::policy::{Here, NETWORK};
-use crate::net::{CONNECTIONS, PENDING, Policy, serve};
+use crate::net::{CONNECTIONS, PENDING, Policy, Upstream, serve};
 use crate::plan::Network;
 use crate::plan::network::{Local, Mode};
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpListener;
 use vmclaude_init::wire::proto::{Dialled, MAX_TO_GUEST, Target, receive};
 
@@ -208,4 +209,54 @@ async fn one_connection_too_many_is_told_at_once() {
         }
     }
     drop(all);
+}
+
+/// A proxy of a company's that takes CONNECT for everything, and the lines by which it was asked.
+async fn company() -> (Upstream, Arc<Mutex<Vec<String>>>) {
+    let (listener, addr) = listener().await;
+    let asked = Arc::new(Mutex::new(Vec::new()));
+    let noted = Arc::clone(&asked);
+    tokio::spawn(async move {
+        while let Ok((tcp, _)) = listener.accept().await {
+            let mut tcp = BufReader::new(tcp);
+            let mut line = String::new();
+            tcp.read_line(&mut line).await.unwrap();
+            noted.lock().unwrap().push(line.trim_end().to_owned());
+            tcp.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await.unwrap();
+        }
+    });
+    let url = format!("http://{addr}");
+    (Upstream::of(|name| (name == "https_proxy").then_some(url.as_str())), asked)
+}
+
+#[tokio::test]
+async fn a_name_goes_to_the_hosts_proxy_only_if_each_of_its_addresses_may_be_dialled() {
+    let (upstream, asked) = company().await;
+    let policy = |allow_local: &[&str]| {
+        let allow_local = allow_local.iter().map(|place| place.parse().unwrap()).collect();
+        let network = Network { allow_local, ..Network::default() };
+        let policy = Policy::of(network, upstream.clone(), Default::default());
+        policy.lookup.say("fine.example", &["9.9.9.9".parse().unwrap(), "2620:fe::9".parse().unwrap()]);
+        policy.lookup.say("here.example", &["9.9.9.10".parse().unwrap(), "127.0.0.1".parse().unwrap()]);
+        policy.lookup.say("mixed.example", &["9.9.9.11".parse().unwrap(), "10.0.0.1".parse().unwrap()]);
+        policy
+    };
+    let closed = policy(&[]);
+    assert!(dial(&name("fine.example", 443), &closed).await.is_ok());
+    for bad in ["here.example", "mixed.example"] {
+        assert_eq!(dial(&name(bad, 443), &closed).await.err(), Some(Dialled::Forbidden), "{bad}");
+    }
+    assert_eq!(closed.denials()[1].remedy(), Some("[network] allow_local = [\"mixed.example\"]".into()));
+    // A caught connection: the proxy is asked for the name that the guest was told for its address.
+    for (known, addr) in
+        [("fine.example", [9, 9, 9, 9]), ("here.example", [9, 9, 9, 10]), ("mixed.example", [9, 9, 9, 11])]
+    {
+        closed.names.learn(known, &[addr.into()]);
+        let made = dial(&Target::Addr(addr.into(), 443), &closed).await;
+        assert_eq!(made.err(), (known != "fine.example").then_some(Dialled::Forbidden), "{known}");
+    }
+    assert_eq!(*asked.lock().unwrap(), ["CONNECT fine.example:443 HTTP/1.1"; 2]);
+    let opened = policy(&["mixed.example"]);
+    assert!(dial(&name("mixed.example", 443), &opened).await.is_ok(), "the control");
+    assert_eq!(asked.lock().unwrap().last().unwrap(), "CONNECT mixed.example:443 HTTP/1.1");
 }

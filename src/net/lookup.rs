@@ -111,6 +111,14 @@ impl<R: Resolver> Lookup<R> {
         answer.get_or_init(found).await.1.clone()
     }
 
+    /// As if the host's resolver had just said so; for an hour.
+    #[cfg(test)]
+    pub(super) fn say(&self, name: &str, addrs: &[IpAddr]) {
+        let answer = (Instant::now() + Duration::from_secs(3600), Some(addrs.to_vec()));
+        let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
+        recent.push_back((name.to_owned(), Arc::new(OnceCell::new_with(Some(answer)))));
+    }
+
     /// The place of the answer for `name`, which somebody may be fetching already.
     fn answer(&self, name: &str) -> Answer {
         let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
