@@ -136,8 +136,7 @@ impl Gate {
 
     /// What no answer shows.
     fn secrets(&self) -> Vec<Vec<u8>> {
-        let values = self.api.headers.iter().map(|(_, value)| value.strip_prefix("Bearer ").unwrap_or(value));
-        values.filter(|secret| !secret.is_empty()).map(|secret| secret.as_bytes().to_vec()).collect()
+        self.api.secrets().map(<[u8]>::to_vec).collect()
     }
 
     async fn send(

@@ -24,12 +24,16 @@ fn on_loop<T>(what: impl Future<Output = T>) -> T {
     runtime.block_on(async { timeout(Duration::from_secs(60), what).await.expect("in time") })
 }
 
-/// Reads one request from `stream` (its end by its length or its last chunk) and answers it; what it was.
-async fn answer_one(mut stream: impl AsyncRead + AsyncWrite + Unpin) -> String {
-    let mut all = Vec::new();
-    let mut buf = [0; 4096];
+async fn answer_one(stream: impl AsyncRead + AsyncWrite + Unpin) -> String {
     let answer =
         format!("HTTP/1.1 200 OK\r\ncontent-length: 2\r\nx-echo: {KEY}\r\nset-cookie: a=b\r\nx-fine: yes\r\n\r\nok");
+    answer_with(stream, &answer).await
+}
+
+/// Reads one request from `stream` (its end by its length or its last chunk) and answers it; what it was.
+async fn answer_with(mut stream: impl AsyncRead + AsyncWrite + Unpin, answer: &str) -> String {
+    let mut all = Vec::new();
+    let mut buf = [0; 4096];
     loop {
         let n = stream.read(&mut buf).await.expect("read");
         all.extend_from_slice(&buf[..n]);
@@ -103,6 +107,29 @@ fn the_key_is_added_and_what_the_guest_sends_for_one_is_dropped() {
         );
         assert!(!told.contains(KEY) && !told.contains("set-cookie"), "no echo: {told}");
     }
+}
+
+#[test]
+fn headers_of_the_users_own_change_no_answer_unless_they_are_secret() {
+    const ANSWER: &str = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nx-echo: a gate-0123456789\r\nx-on: on\r\n\
+        content-length: 35\r\n\r\nvmclaude is on, gate-0123456789 not";
+    let own =
+        [("x-project", "vmclaude"), ("x-flag", "on"), ("x-team-token", "json"), ("x-gate-token", "gate-0123456789")];
+    let (seen, told) = on_loop(async {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("bind");
+        let mut gate = gate(false, listener.local_addr().expect("addr").port());
+        gate.api.headers.extend(own.map(|(name, value)| (name.to_owned(), value.to_owned())));
+        let server = tokio::spawn(async move { answer_with(listener.accept().await.expect("accept").0, ANSWER).await });
+        let (guest, far) = tokio::io::duplex(1 << 16);
+        let request = post("");
+        let told = tokio::join!(gate.serve(far), say(guest, &request)).1;
+        (server.await.expect("server"), told)
+    });
+    for (name, value) in own {
+        assert!(seen.contains(&format!("{name}: {value}\r\n")), "{name}: {seen}");
+    }
+    assert!(told.contains("content-type: application/json\r\n") && told.contains("x-on: on\r\n"), "{told}");
+    assert!(told.ends_with("\r\n\r\nvmclaude is on, *************** not") && !told.contains("x-echo"), "{told}");
 }
 
 #[test]

@@ -1,11 +1,9 @@
 //! An answer's body in which no secret is: whoever it came from, an echo of the key is stars by the time the guest reads it.
 
+use crate::plan::auth::SHORTEST;
 use hyper::body::{Body, Bytes, Frame, SizeHint};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
-
-/// The shortest secret that is looked for: a shorter one is nobody's key, and part of many words.
-const SHORTEST: usize = 8;
 
 /// A body as it comes, but for the secrets. What may be the beginning of one is held until more is known; all else goes on at
 /// once, so that a stream of events stays one. The length stays the same.

@@ -33,6 +33,11 @@ const HELD: [&str; 8] = [
 ];
 /// Other ways to a model, whose keys are not of this kind.
 const CLOUDS: [&str; 3] = ["CLAUDE_CODE_USE_BEDROCK", "CLAUDE_CODE_USE_VERTEX", "CLAUDE_CODE_USE_FOUNDRY"];
+/// What says in a header's name that its value is a secret, and words in which that says nothing: a gateway's name, a person.
+const SECRET: [&str; 7] = ["key", "token", "auth", "secret", "cookie", "password", "credential"];
+const HARMLESS: [&str; 2] = ["portkey", "author"];
+/// The shortest secret that is looked for: a shorter one is nobody's key, and part of many words.
+pub const SHORTEST: usize = 8;
 const DEFAULT: &str = "https://api.anthropic.com";
 
 /// Anthropic's API as this host reaches it, and what it adds to requests.
@@ -109,12 +114,17 @@ impl Api {
         Ok(Some(Api { tls, host, port, prefix: uri.path().trim_end_matches('/').to_owned(), headers }))
     }
 
+    /// What nobody else may see: the key, and what other headers hold whose names say so. The rest is no secret, and to look for it
+    /// would take a project's name out of every answer.
+    pub fn secrets(&self) -> impl Iterator<Item = &[u8]> {
+        let secrets = self.headers.iter().filter(|(name, _)| is_secret(name)).map(|(_, value)| secret(value));
+        secrets.filter(|secret| secret.len() >= SHORTEST)
+    }
+
     /// The guest's environment when the key stays here: nothing that holds one, whatever it is called.
     pub fn kept_out_of(this: Option<&Api>, env: Vec<(OsString, OsString)>) -> Vec<(OsString, OsString)> {
-        let secrets: Vec<&[u8]> = this.iter().flat_map(|api| &api.headers).map(|(_, value)| secret(value)).collect();
-        let holds = |value: &OsStr| {
-            secrets.iter().any(|s| s.len() >= 8 && value.as_bytes().windows(s.len()).any(|part| part == *s))
-        };
+        let secrets: Vec<&[u8]> = this.iter().flat_map(|api| api.secrets()).collect();
+        let holds = |value: &OsStr| secrets.iter().any(|s| value.as_bytes().windows(s.len()).any(|part| part == *s));
         let mut env: Vec<_> = env
             .into_iter()
             .filter(|(name, value)| !HELD.iter().any(|held| name == OsStr::new(held)) && !holds(value))
@@ -126,6 +136,12 @@ impl Api {
         env.sort();
         env
     }
+}
+
+/// Whether a header of this name, in small letters, holds a secret.
+fn is_secret(name: &str) -> bool {
+    let mut words = name.split(['-', '_']).filter(|word| !HARMLESS.contains(word));
+    words.any(|word| SECRET.iter().any(|secret| word.contains(secret)))
 }
 
 /// The part of a header's value that is the secret.
@@ -165,6 +181,37 @@ mod tests {
         }
         assert!(api(&[("ANTHROPIC_API_KEY", "k"), ("ANTHROPIC_BASE_URL", "http://[::1]:80")]).is_ok());
         assert!(api(&[("ANTHROPIC_API_KEY", "k"), ("CLAUDE_CODE_USE_VERTEX", "1")]).is_err());
+    }
+
+    #[test]
+    fn a_header_is_secret_if_its_name_says_so() {
+        for name in [
+            "x-api-key",
+            "authorization",
+            "proxy-authorization",
+            "x-apikey",
+            "x-portkey-api-key",
+            "x_session_token",
+            "helicone-auth",
+            "cf-access-client-secret",
+            "cookie",
+            "x-password",
+            "x-credentials",
+        ] {
+            assert!(is_secret(name), "{name}");
+        }
+        for name in ["x-project", "x-flag", "x-team", "x-portkey-provider", "x-author", "anthropic-beta", "user-agent"]
+        {
+            assert!(!is_secret(name), "{name}");
+        }
+        let headers = "X-Project: vmclaude\nX-Flag-Token: on\nX-Gate-Token: gate-secret";
+        let api = api(&[("ANTHROPIC_API_KEY", "sk-ant-secret"), ("ANTHROPIC_CUSTOM_HEADERS", headers)]).expect("fine");
+        let secrets: Vec<_> = api.iter().flat_map(Api::secrets).collect();
+        assert_eq!(secrets, [&b"gate-secret"[..], b"sk-ant-secret"]);
+        let env = [("HERE", "/src/vmclaude"), ("IT", "gate-secret")].map(|(n, v)| (n.into(), v.into())).to_vec();
+        let kept = Api::kept_out_of(api.as_ref(), env);
+        let names: Vec<_> = kept.iter().map(|(n, _)| n.to_str().expect("text")).collect();
+        assert_eq!(names, ["ANTHROPIC_AUTH_TOKEN", "ANTHROPIC_BASE_URL", "HERE"]);
     }
 
     #[test]
