@@ -45,6 +45,9 @@ const PLACE: Duration = Duration::from_secs(1);
 /// Flows of datagrams, and streams of questions for names, at one time. More than a guest has, which gives up its oldest: word of
 /// that may come late.
 const FLOWS: usize = 384;
+/// Questions for names that are passed on to the host's servers at one time, each with a descriptor of its own. For one more the
+/// oldest is given up, so that those that nobody answers keep nobody waiting.
+const QUESTIONS: usize = 128;
 /// How long the guest may take to read a refusal.
 const FAREWELL: Duration = Duration::from_secs(5);
 
@@ -59,6 +62,7 @@ pub struct Policy {
     connections: Arc<Semaphore>,
     flows: Arc<Semaphore>,
     pending: Crowd,
+    questions: Crowd,
     own: own::Own,
     gate: Option<api::Gate>,
     agent: Option<Agent>,
@@ -81,6 +85,7 @@ impl Policy {
             connections: Arc::new(Semaphore::new(CONNECTIONS)),
             flows: Arc::new(Semaphore::new(FLOWS)),
             pending: Crowd::new(PENDING),
+            questions: Crowd::new(QUESTIONS),
             own: own::Own::new(),
             gate: None,
             agent: None,

@@ -14,7 +14,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, split};
 use tokio::net::{TcpStream, UdpSocket};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep_until, timeout};
 use vmclaude_init::wire::proto::Target;
 
 /// Questions of one stream that are being answered at one time.
@@ -104,7 +104,18 @@ async fn answer(message: &[u8], whole: bool, policy: &Policy) -> Option<Vec<u8>>
             return Some(asked.addresses(&addrs, whole));
         }
     }
-    Some(forward(&asked, &configured(), whole).await.unwrap_or_else(|| asked.empty(Code::Failed)))
+    Some(pass_on(&asked, &configured(), whole, policy).await)
+}
+
+/// The servers' answer, or that there is none. A question that was given up for a newer one is told so no sooner than one that
+/// nobody answers: else a guest that asks too much would only ask more.
+async fn pass_on(asked: &Question, servers: &[SocketAddr], whole: bool, policy: &Policy) -> Vec<u8> {
+    let patience = Instant::now() + PATIENCE;
+    let answer = policy.questions.attempt(forward(asked, servers, whole)).await;
+    if answer.is_none() {
+        sleep_until(patience).await;
+    }
+    answer.flatten().unwrap_or_else(|| asked.empty(Code::Failed))
 }
 
 /// Whether the guest may learn anything of this name: a question is a message to whoever answers it.

@@ -1,7 +1,7 @@
 //! Against servers on the loopback.
 
-use super::{answer, converse, forward, servers};
-use crate::net::{Policy, dns, serve_names};
+use super::{answer, converse, forward, pass_on, servers};
+use crate::net::{Policy, QUESTIONS, dns, serve_names};
 use crate::plan::Network;
 use crate::plan::network::Mode;
 use std::net::SocketAddr;
@@ -100,6 +100,35 @@ async fn addresses_come_from_the_server_that_answers_first() {
     let found = super::ask("a.example", &[silent, knowing().await]).await;
     assert_eq!(found, Some(vec![[192, 0, 2, 1].into()]));
     assert_eq!(super::ask("not a name", &[silent]).await, None);
+}
+
+#[tokio::test]
+async fn questions_that_nobody_answers_hold_so_many_sockets_and_keep_nobody_waiting() {
+    let silent = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let (addr, policy) = (silent.local_addr().unwrap(), Arc::new(Policy::new(vec![])));
+    let asked = dns::question(&ask("a.example", 16)).unwrap();
+    let (mut waiting, mut sockets) = (Vec::new(), Vec::new());
+    for _ in 0..2 * QUESTIONS {
+        let (asked, policy) = (asked.clone(), Arc::clone(&policy));
+        waiting.push(tokio::spawn(async move { pass_on(&asked, &[addr], false, &policy).await }));
+        let (_, from) = silent.recv_from(&mut [0; 600]).await.unwrap();
+        sockets.push(from);
+    }
+    // For the next one the oldest goes, and it is answered.
+    let knowing = [knowing().await];
+    let answered = pass_on(&asked, &knowing, false, &policy);
+    let answered = timeout(super::PATIENCE / 2, answered).await.expect("it waits for nobody");
+    assert_eq!(answered[3] & 15, 0);
+    while UdpSocket::bind(sockets[QUESTIONS]).await.is_err() {
+        tokio::task::yield_now().await;
+    }
+    let mut open = 0;
+    for socket in &sockets {
+        open += usize::from(UdpSocket::bind(socket).await.is_err());
+    }
+    // Other programs may have got one of those ports meanwhile.
+    assert!(open > 0 && open < QUESTIONS + QUESTIONS / 2, "{open}");
+    assert!(!waiting.iter().any(tokio::task::JoinHandle::is_finished), "nobody gains anything by asking too much");
 }
 
 #[tokio::test]
