@@ -71,6 +71,9 @@ async fn each_refused_destination_is_noted_once_and_only_so_many() {
         (denials[0].to_string().as_str(), denials[0].remedy()),
         ("10.0.0.1:1 (a private network)", Some("[network] allow_local = [\"10.0.0.1\"]".into()))
     );
+    // A cloud's metadata is no network to be opened.
+    assert!(dial(&Target::Addr("fd20:ce::254".parse().unwrap(), 80), &policy).await.is_err());
+    assert_eq!(policy.denials()[2].remedy(), None);
     for port in 1..2000 {
         assert!(dial(&Target::Addr([10, 0, 0, 2].into(), port), &policy).await.is_err());
     }

@@ -97,16 +97,24 @@ pub fn verdict(addr: IpAddr, port: u16, here: &Here, allow: &[SocketAddr]) -> Ve
     faces.find_map(forbidden).map_or(Verdict::Allow, Verdict::Deny)
 }
 
+/// Services by which clouds hand out credentials, where their addresses lie in networks that could be opened.
+const METADATA: [IpAddr; 10] = [
+    IpAddr::V4(Ipv4Addr::new(100, 100, 100, 200)), // Alibaba
+    IpAddr::V6(Ipv6Addr::new(0xfd00, 0x100, 0, 0, 0, 0, 0x100, 0x200)), // and by IPv6
+    IpAddr::V6(Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254)), // Amazon, of a machine
+    IpAddr::V6(Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x23)), // and of a pod
+    IpAddr::V4(Ipv4Addr::new(168, 63, 129, 16)),   // Azure
+    IpAddr::V6(Ipv6Addr::new(0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254)), // Google
+    IpAddr::V6(Ipv6Addr::new(0xfd00, 0xa9fe, 0xa9fe, 0, 0, 0, 0, 1)), // Linode
+    IpAddr::V4(Ipv4Addr::new(192, 0, 0, 192)),     // Oracle
+    IpAddr::V6(Ipv6Addr::new(0xfd00, 0xc1, 0, 0, 0, 0, 0xa9fe, 0xa9fe)), // and by IPv6
+    IpAddr::V6(Ipv6Addr::new(0xfd00, 0x42, 0, 0, 0, 0, 0, 0x42)), // Scaleway
+];
+
 /// Whether the user's settings may open this address to guests as part of a network. Not this machine's loopback, not what
 /// reaches one link only, and not the services by which clouds hand out credentials: one of them is an exception by its own
 /// address and port, or none.
 pub fn may_be_opened(addr: IpAddr) -> bool {
-    const METADATA: [IpAddr; 4] = [
-        IpAddr::V4(Ipv4Addr::new(100, 100, 100, 200)),
-        IpAddr::V4(Ipv4Addr::new(168, 63, 129, 16)),
-        IpAddr::V4(Ipv4Addr::new(192, 0, 0, 192)),
-        IpAddr::V6(Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254)),
-    ];
     let addr = addr.to_canonical();
     let near = match addr {
         IpAddr::V4(v4) => v4.octets()[0] == 0 || v4.octets()[0] >= 224 || v4.is_loopback() || v4.is_link_local(),

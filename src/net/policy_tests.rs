@@ -217,6 +217,12 @@ fn settings_open_networks_but_never_this_machine() {
         "168.63.129.16",
         "192.0.0.192",
         "fd00:ec2::254",
+        "fd00:ec2::23",
+        "fd00:c1::a9fe:a9fe",
+        "fd00:100::100:200",
+        "fd00:a9fe:a9fe::1",
+        "fd20:ce::254",
+        "fd00:42::42",
         "fd00::5efe:127.0.0.1",
     ] {
         assert!(!opens(never), "{never}");
