@@ -17,6 +17,9 @@ use tokio::time::sleep_until;
 use vmclaude_init::wire::mux::Stream;
 use vmclaude_init::wire::proto::{self, MAX_TO_HOST, Noticed};
 
+/// What to type where there is too much to be told.
+const IGNORE: &str = "[watch] ignore = [\"DIRECTORY/\"]   # in config.toml";
+
 /// Watches what the share server knows over `server`, and has the guest repeat it over `guest`, until one of them is gone.
 ///
 /// # Errors
@@ -93,10 +96,7 @@ impl Watch {
         let happened = self.watches.read()?;
         self.pending.add(happened, Instant::now());
         if self.pending.lost {
-            self.not_all(
-                "there were more than it keeps up with",
-                "[watch] ignore = [\"DIRECTORY/\"]   # in config.toml",
-            );
+            self.not_all("there were more than it keeps up with", IGNORE);
         }
         Ok(())
     }
@@ -114,6 +114,9 @@ impl Watch {
                 }
             }
             FromServer::Forgotten(id) => self.watches.remove(id),
+            FromServer::NotAll => {
+                self.not_all("programs there go through more files at once than is kept track of", IGNORE)
+            }
             // Nothing was announced, so nothing is over.
             FromServer::Acts(acts) if acts.is_empty() => self.pending.done(),
             FromServer::Acts(acts) => proto::send(to_guest, &acts).await?,

@@ -18,7 +18,7 @@ use virtiofsd::fuse::Attr;
 /// See the module. Without events it is only in between.
 pub(in crate::share) struct Ghosts<F> {
     pub(super) fs: Arc<Guard<Bounded<F>>>,
-    events: Option<Arc<Events>>,
+    pub(super) events: Option<Arc<Events>>,
 }
 
 impl<F: FileSystem<Inode = u64, Handle = u64>> Ghosts<F> {
@@ -48,6 +48,9 @@ impl<F: FileSystem<Inode = u64, Handle = u64>> Ghosts<F> {
         let mut state = events.state();
         let done = act()?;
         note(&mut state, &done);
+        if state.echo.was_crowded() {
+            events.out.not_all();
+        }
         Ok(done)
     }
 

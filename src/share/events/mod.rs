@@ -14,7 +14,10 @@ mod coalesce;
 mod echo;
 mod ghosts;
 #[cfg(test)]
+mod hostile_tests;
+#[cfg(test)]
 mod moved_tests;
+mod outbox;
 mod prepare;
 mod server;
 #[cfg(test)]
@@ -35,6 +38,8 @@ pub enum FromServer {
     Forgotten(u64),
     /// What the guest shall repeat of what happened; may be nothing.
     Acts(Vec<Act>),
+    /// The guest does more than is kept of it, so not everything is told. Said once.
+    NotAll,
 }
 
 /// To the server from whoever watches.

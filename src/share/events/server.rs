@@ -3,6 +3,7 @@
 
 use super::coalesce::Key;
 use super::echo::{Echo, Kind, Stamp};
+use super::outbox::{Outbox, outbox};
 use super::prepare::prepare;
 use super::{FromServer, MAX_FRAME, ToServer};
 use crate::share::bounded::Bounded;
@@ -10,9 +11,8 @@ use crate::share::guard::Guard;
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::ffi::{CStr, CString};
 use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::sync::atomic::{AtomicI32, Ordering};
-use std::sync::mpsc::{Receiver, Sender};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use virtiofsd::filesystem::FileSystem;
@@ -52,7 +52,7 @@ pub(in crate::share) struct Events {
     /// The directories that were reported.
     known: Mutex<HashSet<u64>>,
     by: AtomicI32,
-    to: Mutex<Sender<FromServer>>,
+    pub(super) out: Outbox,
 }
 
 /// What must be right at any time for both sides: it is held while a request of the guest changes something.
@@ -64,10 +64,10 @@ pub(super) struct State {
 }
 
 impl Events {
-    fn new(to: Sender<FromServer>) -> Events {
+    fn new(out: Outbox) -> Events {
         let state =
             State { echo: Echo::default(), ghosts: HashMap::new(), since: Instant::now(), unwatched: HashSet::new() };
-        Events { state: Mutex::new(state), known: Mutex::default(), by: AtomicI32::new(0), to: Mutex::new(to) }
+        Events { state: Mutex::new(state), known: Mutex::default(), by: AtomicI32::new(0), out }
     }
 
     pub(super) fn state(&self) -> MutexGuard<'_, State> {
@@ -79,33 +79,56 @@ impl Events {
         thread != 0 && self.by.load(Ordering::Relaxed) == thread
     }
 
-    /// The guest knows a directory: reported once.
+    fn known(&self) -> MutexGuard<'_, HashSet<u64>> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The guest knows a directory: reported once. One for which there is no room is not watched until the guest looks it up
+    /// again.
     pub(super) fn learn(&self, id: u64, path: impl FnOnce() -> Option<CString>) {
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = self.known();
         if known.contains(&id) {
             return;
         }
         let Some(path) = path() else { return };
-        known.insert(id);
         let mut parts = path.to_bytes().splitn(2, |b| *b == b'/').map(<[u8]>::to_vec);
         let (tag, rest) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
-        self.send(FromServer::Known(id, tag, rest));
+        if self.out.offer(FromServer::Known(id, tag, rest)) {
+            known.insert(id);
+        } else {
+            self.out.not_all();
+        }
     }
 
     /// The guest gave these back; `is_known` tells which of them it still has.
     pub(super) fn unlearn(&self, ids: impl Iterator<Item = u64>, is_known: impl Fn(u64) -> bool) {
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = self.known();
         for id in ids.filter(|id| !is_known(*id)) {
             if known.remove(&id) {
                 self.state().unwatched.remove(&id);
-                self.send(FromServer::Forgotten(id));
+                // Where there is no room its watch stays, and what happens there is of no use to anybody.
+                self.out.offer(FromServer::Forgotten(id));
             }
         }
     }
 
-    fn send(&self, what: FromServer) {
-        // Nobody listens any more at the end of a run.
-        let _ = self.to.lock().unwrap_or_else(PoisonError::into_inner).send(what);
+    /// How many directories are known, and how many of those are not watched.
+    #[cfg(test)]
+    pub(super) fn sizes(&self) -> (usize, usize) {
+        (self.known().len(), self.state().unwatched.len())
+    }
+
+    /// The guest begins anew, or is gone.
+    pub(super) fn unlearn_all(&self) {
+        let all = self.known().clone();
+        self.unlearn(all.into_iter(), |_| false);
+    }
+
+    /// A directory is not watched, if the guest still has it.
+    fn unwatched(&self, id: u64) {
+        if self.known().contains(&id) {
+            self.state().unwatched.insert(id);
+        }
     }
 }
 
@@ -171,31 +194,22 @@ pub(in crate::share) fn serve<F>(fs: &Arc<Guard<Bounded<F>>>, control: File) -> 
 where
     F: FileSystem<Inode = u64, Handle = u64> + Send + Sync + 'static,
 {
-    let (to, messages) = std::sync::mpsc::channel();
-    let events = Arc::new(Events::new(to));
+    let (out, messages) = outbox();
+    let events = Arc::new(Events::new(out));
     let (shared, fs, writer) = (events.clone(), fs.clone(), control.try_clone()?);
-    std::thread::Builder::new().spawn(move || tell(writer, &messages))?;
+    std::thread::Builder::new().spawn(move || messages.tell(writer))?;
     std::thread::Builder::new().spawn(move || listen(control, &shared, &fs))?;
     Ok(events)
-}
-
-fn tell(mut to: File, messages: &Receiver<FromServer>) {
-    for message in messages {
-        let sent = proto::encode(&message).and_then(|bytes| to.write_all(&bytes));
-        if sent.is_err() {
-            return;
-        }
-    }
 }
 
 fn listen<F: FileSystem<Inode = u64, Handle = u64>>(mut from: File, events: &Events, fs: &Guard<Bounded<F>>) {
     while let Ok(message) = receive(&mut from) {
         match message {
             ToServer::By(thread) => events.by.store(thread.cast_signed(), Ordering::Relaxed),
-            ToServer::Unwatched(dir) => drop(events.state().unwatched.insert(dir)),
+            ToServer::Unwatched(dir) => events.unwatched(dir),
             ToServer::Happened(happened) => {
                 let acts = prepare(&mut events.state(), fs.inner(), happened);
-                events.send(FromServer::Acts(acts));
+                events.out.send(FromServer::Acts(acts));
             }
             ToServer::Done => events.state().lay_all(fs.inner()),
         }

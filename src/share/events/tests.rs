@@ -67,11 +67,11 @@ impl World {
         self.dir.path().join("work").join(path)
     }
 
-    fn say(&mut self, message: &ToServer) {
+    pub(super) fn say(&mut self, message: &ToServer) {
         self.control.write_all(&proto::encode(message).expect("encode")).expect("write");
     }
 
-    fn heard(&mut self) -> FromServer {
+    pub(super) fn heard(&mut self) -> FromServer {
         let mut len = [0; 4];
         self.control.read_exact(&mut len).expect("read");
         let mut bytes = vec![0; u32::from_le_bytes(len) as usize];
@@ -99,7 +99,7 @@ impl World {
         loop {
             match self.heard() {
                 FromServer::Acts(acts) => return acts,
-                FromServer::Known(..) | FromServer::Forgotten(_) => {}
+                FromServer::Known(..) | FromServer::Forgotten(_) | FromServer::NotAll => {}
             }
         }
     }

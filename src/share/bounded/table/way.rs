@@ -9,6 +9,8 @@ use virtiofsd::fuse::ROOT_ID;
 
 /// A chain of directories that is longer than this has become a ring: the host moved them about meanwhile.
 const DEEPEST: usize = 4096;
+/// No path that is longer is one for a kernel. The guest gets further from number to number.
+const LONGEST: usize = libc::PATH_MAX.cast_unsigned() as usize;
 
 /// A step of the way to a file that is not open: what has to be found in the directory before it.
 #[derive(Debug, Clone)]
@@ -46,7 +48,7 @@ impl Table {
         Some(steps)
     }
 
-    /// The path of `name` in `parent`, from the root.
+    /// The path of `name` in `parent`, from the root, if it is one that a kernel takes.
     pub(in crate::share::bounded) fn path(&self, parent: u64, name: &CStr) -> Option<CString> {
         self.path_after(&HashMap::new(), parent, name)
     }
@@ -54,6 +56,8 @@ impl Table {
     /// The same when these directories have another place.
     pub(in crate::share::bounded) fn path_after(&self, moved: &Places, parent: u64, name: &CStr) -> Option<CString> {
         let mut names = vec![name.to_bytes()];
+        // With the zero at its end.
+        let mut length = name.count_bytes() + 1;
         let mut at = parent;
         while at != ROOT_ID {
             let (parent, name) = match (moved.get(&at), self.nodes.get(&at)?) {
@@ -61,7 +65,9 @@ impl Table {
                 (None, node) if !node.nameless => (node.parent, node.name.to_bytes()),
                 _ => return None,
             };
-            if names.len() > DEEPEST {
+            length += name.len() + 1;
+            // So a ring has an end too.
+            if length > LONGEST {
                 return None;
             }
             names.push(name);

@@ -20,10 +20,12 @@ impl<F: FileSystem<Inode = u64, Handle = u64>> FileSystem for Ghosts<F> {
     type DirIter = F::DirIter;
 
     fn init(&self, capable: FsOptions) -> io::Result<FsOptions> {
+        self.events.iter().for_each(|events| events.unlearn_all());
         self.fs.init(capable)
     }
 
     fn destroy(&self) {
+        self.events.iter().for_each(|events| events.unlearn_all());
         self.fs.destroy();
     }
 
