@@ -46,6 +46,8 @@ pub(super) struct Watches {
     inotify: Inotify,
     directories: HashMap<WatchDescriptor, u64>,
     descriptors: HashMap<u64, WatchDescriptor>,
+    /// Whether the kernel ever had more than it keeps until somebody reads, as when this process was stopped.
+    pub(super) overflowed: bool,
     #[cfg(test)]
     pub(super) reads: usize,
 }
@@ -74,6 +76,7 @@ impl Watches {
             inotify,
             directories: HashMap::new(),
             descriptors: HashMap::new(),
+            overflowed: false,
             #[cfg(test)]
             reads: 0,
         })
@@ -129,9 +132,7 @@ impl Watches {
 
     fn happening(&mut self, event: InotifyEvent) -> Option<Happening> {
         let mask = event.mask;
-        if mask.contains(AddWatchFlags::IN_Q_OVERFLOW) {
-            tracing::warn!("the host changes more than its kernel can tell");
-        }
+        self.overflowed |= mask.contains(AddWatchFlags::IN_Q_OVERFLOW);
         if mask.contains(AddWatchFlags::IN_IGNORED) {
             let id = self.directories.remove(&event.wd)?;
             self.descriptors.remove(&id);

@@ -98,6 +98,11 @@ impl Watch {
         if self.pending.lost {
             self.not_all("there were more than it keeps up with", IGNORE);
         }
+        // What is stale in the guest then is so for a second at most, like everything there.
+        if self.watches.overflowed {
+            let next = "sudo sysctl -w fs.inotify.max_queued_events=131072";
+            self.not_all("there were more at once than this machine keeps", next);
+        }
         Ok(())
     }
 
@@ -183,6 +188,52 @@ mod tests {
             full: false,
             say: Box::new(|what, _| panic!("{what}")),
         }
+    }
+
+    type Said = std::sync::Arc<std::sync::Mutex<Vec<(String, Option<String>)>>>;
+
+    fn hearing(dir: &Path) -> (Watch, Said) {
+        let said = Said::default();
+        let heard = said.clone();
+        let say: Say = Box::new(move |what, next| heard.lock().expect("lock").push((what, next)));
+        (Watch { say, ..watch(dir) }, said)
+    }
+
+    #[track_caller]
+    fn is_said_once(said: &Said, what: &str, next: &str) {
+        let said = said.lock().expect("lock");
+        let one = |(w, n): &(String, Option<String>)| w.contains(what) && n.as_ref().is_some_and(|n| n.contains(next));
+        assert!(said.len() == 1 && one(&said[0]), "{said:?}");
+    }
+
+    /// As when a person stops the program with Ctrl-Z, and goes on.
+    #[test]
+    fn more_than_the_kernel_keeps_is_said_with_what_to_type() {
+        let dir = tempfile::tempdir().expect("tempdir");
+        let (mut watch, said) = hearing(dir.path());
+        assert!(watch.watch(1, b"work", b""));
+        // One after the other, because more of the same to one file is joined.
+        let mut files = ["a", "b"].map(|name| std::fs::File::create(dir.path().join(name)).expect("create"));
+        watch.look().expect("read");
+        assert!(said.lock().expect("lock").is_empty());
+        let most = std::fs::read_to_string("/proc/sys/fs/inotify/max_queued_events").expect("a limit");
+        for n in 0..=most.trim().parse().expect("a number") {
+            let n: usize = n;
+            files[n % 2].write_all(b".").expect("write");
+        }
+        watch.look().expect("read");
+        watch.look().expect("read");
+        is_said_once(&said, "than this machine keeps", "max_queued_events=");
+    }
+
+    #[tokio::test]
+    async fn what_the_server_has_no_room_for_is_said_once() {
+        let dir = tempfile::tempdir().expect("tempdir");
+        let (mut watch, said) = hearing(dir.path());
+        for _ in 0..2 {
+            watch.hear(FromServer::NotAll, &mut tokio::io::sink(), &mut tokio::io::sink()).await.expect("heard");
+        }
+        is_said_once(&said, "than is kept track of", "ignore =");
     }
 
     /// The host may not work for each line that somebody writes: it is woken now and then, and asks now and then.
