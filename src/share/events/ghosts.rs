@@ -113,8 +113,14 @@ impl<F: FileSystem<Inode = u64, Handle = u64>> Ghosts<F> {
             }
             Some(Ghost::From(None, (dir, now), kind)) => {
                 let now = CString::new(now).map_err(|_| errno(libc::EINVAL))?;
-                let found = self.fs.lookup(ctx, dir, &now);
-                let mut entry = found.or_else(|e| self.gone(ctx, parent, name, kind, e))?;
+                let mut entry = match self.fs.lookup(ctx, dir, &now) {
+                    Ok(entry) => entry,
+                    Err(e) => {
+                        let entry = self.gone(ctx, parent, name, kind, e)?;
+                        events.state().settle(self.fs.inner(), parent, name, entry.inode);
+                        entry
+                    }
+                };
                 (entry.entry_timeout, entry.attr_timeout) = (Duration::ZERO, Duration::ZERO);
                 Ok(entry)
             }

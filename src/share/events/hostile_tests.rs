@@ -3,7 +3,7 @@
 
 use super::outbox::MOST;
 use super::server::Events;
-use super::tests::{World, guest};
+use super::tests::{World, ghost, guest};
 use super::{FromServer, Happening, ToServer, What};
 use std::ffi::CString;
 use std::fs;
@@ -117,4 +117,22 @@ fn a_guest_whose_own_acts_nobody_sees_is_told_to_be_too_much() {
     assert_eq!(world.heard(), FromServer::NotAll);
     assert_eq!(world.heard(), FromServer::Acts(Vec::new()));
     assert_eq!(world.happened(&[("f", What::Deleted)]), [], "that may have been the guest");
+}
+
+/// What is not there any more when it is repeated gets a number all the same, and only one.
+#[test]
+fn who_asks_for_ever_for_what_is_gone_gets_one_file() {
+    let mut world = World::new();
+    fs::write(world.at("moved"), "").expect("write");
+    assert_eq!(world.happened(&[("never", What::From(1)), ("moved", What::To(1))]).len(), 1);
+    fs::remove_file(world.at("moved")).expect("rm");
+    let find = |name| world.fs.lookup(ghost(), world.work, name).expect("as it was").inode;
+    let first = find(c"never");
+    assert!((0..100).all(|_| find(c"never") == first));
+    world.fs.rename(ghost(), world.work, c"never", world.work, c"moved", 0).expect("rename");
+    assert_eq!(world.happened(&[("moved", What::Deleted)]).len(), 1);
+    assert_eq!(world.fs.lookup(ghost(), world.work, c"moved").expect("as it was").inode, first);
+    world.fs.unlink(ghost(), world.work, c"moved").expect("unlink");
+    world.fs.forget(guest(), first, 102);
+    assert!(!world.fs.fs.inner().is_known(first), "it is kept for ever");
 }

@@ -171,6 +171,21 @@ impl State {
         self.ghosts.entry(key).or_default().push_back(ghost);
     }
 
+    /// What was to be renamed and nobody in the guest knew is this: who asks again finds the same.
+    pub(super) fn settle<F: FileSystem<Inode = u64, Handle = u64>>(
+        &mut self,
+        fs: &Bounded<F>,
+        dir: u64,
+        name: &CStr,
+        file: u64,
+    ) {
+        let ghost = self.ghosts.get_mut(&(dir, name.to_bytes().to_vec())).and_then(VecDeque::front_mut);
+        if let Some(Ghost::From(unknown @ None, ..)) = ghost {
+            *unknown = Some(file);
+            fs.keep(file);
+        }
+    }
+
     /// A list is begun, and what was announced before is void.
     pub(super) fn begin<F: FileSystem<Inode = u64, Handle = u64>>(&mut self, fs: &Bounded<F>) {
         self.lay_all(fs);
