@@ -1,8 +1,11 @@
 //! Where the share server is not ours: the guest is told where something happened, and looks. What it can make of that is in
 //! `docs/share.md`; what it did itself is for it to say, because here nobody can tell.
 
+#[cfg(test)]
+mod tests;
+
 use super::ignored::Ignored;
-use super::{MOST_PENDING, Say, due, frames};
+use super::{IGNORE, MOST_PENDING, Say, due, frames};
 use crate::plan::{Mount, Plan};
 use notify::event::{Event, EventKind, ModifyKind};
 use notify::{ErrorKind, RecursiveMode, Watcher};
@@ -10,6 +13,8 @@ use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::time::{Duration, Instant};
 use tokio::io::split;
@@ -48,6 +53,8 @@ struct Tree {
     root: PathBuf,
     ignored: Ignored,
     directories: HashSet<PathBuf>,
+    /// Whether there was more than is kept until it is told.
+    lost: Arc<AtomicBool>,
     full: bool,
     say: Say,
 }
@@ -65,13 +72,19 @@ type News = BTreeMap<PathBuf, Happened>;
 
 impl Tree {
     fn new(project: &Mount, ignored: Ignored, say: Say) -> Tree {
-        Tree { root: project.host.clone(), ignored, directories: HashSet::new(), full: false, say }
+        let (root, directories) = (project.host.clone(), HashSet::new());
+        Tree { root, ignored, directories, lost: Arc::default(), full: false, say }
     }
 
     /// Sends what the guest shall do, until nobody takes it.
     fn watch(&mut self, lists: &Sender<Vec<Act>>) {
         let (happens, happened) = sync_channel(MOST_PENDING);
-        let hear = move |event| drop(happens.try_send(event));
+        let lost = self.lost.clone();
+        let hear = move |event| {
+            if happens.try_send(event).is_err() {
+                lost.store(true, Ordering::Relaxed);
+            }
+        };
         let watching = notify::recommended_watcher(hear).and_then(|mut watcher| {
             watcher.watch(&self.root, RecursiveMode::Recursive)?;
             Ok(watcher)
@@ -105,6 +118,9 @@ impl Tree {
                 last = Instant::now();
             }
         }
+        if self.lost.swap(false, Ordering::Relaxed) {
+            self.anywhere(&mut news);
+        }
         Some(news)
     }
 
@@ -118,8 +134,7 @@ impl Tree {
             }
         };
         if event.need_rescan() {
-            tracing::warn!("the host changes more than it can tell");
-            news.extend(self.directories.iter().map(|dir| (dir.clone(), Happened::default())));
+            self.anywhere(news);
             return true;
         }
         // Reading is none, and opening and closing without writing.
@@ -138,6 +153,14 @@ impl Tree {
             }
         }
         noted
+    }
+
+    /// Something happened, and nobody knows where: each directory is looked at, which tells of it where that is read again.
+    fn anywhere(&mut self, news: &mut News) {
+        for dir in &self.directories {
+            news.entry(dir.clone()).or_default();
+        }
+        self.not_all("there were more at once than is kept", Some(IGNORE));
     }
 
     /// What the guest shall do about it: a directory comes before what is in it.
@@ -165,7 +188,8 @@ impl Tree {
                 continue;
             }
             if self.directories.len() >= MOST_DIRECTORIES {
-                return self.is_full();
+                let why = format!("the project has more than {MOST_DIRECTORIES} directories");
+                return self.not_all(&why, Some(IGNORE));
             }
             acts.push(Act::Watch(bytes(&path)));
             let entries = std::fs::read_dir(self.root.join(&path)).into_iter().flatten().flatten();
@@ -175,21 +199,16 @@ impl Tree {
         }
     }
 
-    fn is_full(&mut self) {
-        if !std::mem::replace(&mut self.full, true) {
-            let what = format!(
-                "not every change on the host reached watchers in the VM: the project has more than {MOST_DIRECTORIES} directories"
-            );
-            (self.say)(what, Some("[watch] ignore = [\"DIRECTORY/\"]   # in config.toml".to_owned()));
-        }
-    }
-
     fn cannot(&mut self, e: &notify::Error) {
         tracing::warn!("the project is not watched: {e}");
+        let more = "sudo sysctl -w fs.inotify.max_user_watches=1048576";
+        self.not_all(&e.to_string(), matches!(e.kind, ErrorKind::MaxFilesWatch).then_some(more));
+    }
+
+    /// Says once that something was not told, and why.
+    fn not_all(&mut self, why: &str, next: Option<&str>) {
         if !std::mem::replace(&mut self.full, true) {
-            let next = matches!(e.kind, ErrorKind::MaxFilesWatch)
-                .then_some("sudo sysctl -w fs.inotify.max_user_watches=1048576");
-            let what = format!("not every change on the host reached watchers in the VM: {e}");
+            let what = format!("not every change on the host reached watchers in the VM: {why}");
             (self.say)(what, next.map(str::to_owned));
         }
     }
@@ -197,99 +216,4 @@ impl Tree {
 
 fn bytes(path: &Path) -> Vec<u8> {
     path.as_os_str().as_bytes().to_vec()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use notify::event::{AccessKind, CreateKind, MetadataKind, RemoveKind};
-    use std::fs;
-
-    fn tree(lines: &[&str]) -> (tempfile::TempDir, Tree) {
-        let dir = tempfile::tempdir().expect("tempdir");
-        let root = dir.path().canonicalize().expect("real");
-        fs::create_dir_all(root.join("a/b")).expect("mkdir");
-        fs::create_dir_all(root.join("node_modules/x")).expect("mkdir");
-        std::os::unix::fs::symlink("a", root.join("link")).expect("ln");
-        let lines: Vec<String> = lines.iter().map(|line| (*line).to_owned()).collect();
-        let tree = Tree {
-            root,
-            ignored: Ignored::new(&lines),
-            directories: HashSet::new(),
-            full: false,
-            say: Box::new(|what, _| panic!("{what}")),
-        };
-        (dir, tree)
-    }
-
-    fn watch(path: &str) -> Act {
-        Act::Watch(path.into())
-    }
-
-    fn look(path: &str, written: bool) -> Act {
-        Act::Look { path: path.into(), written }
-    }
-
-    /// What the guest shall do about these events.
-    fn told(tree: &mut Tree, events: &[(EventKind, &str)]) -> Vec<Act> {
-        let mut news = News::new();
-        for (kind, path) in events {
-            tree.note(Ok(Event::new(*kind).add_path(tree.root.join(path))), &mut news);
-        }
-        tree.acts(news)
-    }
-
-    #[test]
-    fn directories_are_taken_in_and_those_that_are_ignored_are_not() {
-        let (_dir, mut whole) = tree(&[]);
-        let mut acts = Vec::new();
-        whole.find(Path::new(""), &mut acts);
-        assert_eq!(acts, [watch(""), watch("a"), watch("a/b")]);
-        let (_dir, mut part) = tree(&["b/"]);
-        part.find(Path::new(""), &mut Vec::new());
-        let changed = EventKind::Modify(ModifyKind::Any);
-        let happened = [(changed, "a/f"), (changed, "a/b/f"), (changed, "node_modules/f")];
-        assert_eq!(told(&mut part, &happened), [look("a/f", true)]);
-    }
-
-    #[test]
-    fn what_happens_to_a_name_is_told_once_and_reading_is_not() {
-        let (_dir, mut tree) = tree(&[]);
-        tree.find(Path::new(""), &mut Vec::new());
-        let attributes = EventKind::Modify(ModifyKind::Metadata(MetadataKind::Any));
-        let read = EventKind::Access(AccessKind::Any);
-        let changed = EventKind::Modify(ModifyKind::Any);
-        assert_eq!(told(&mut tree, &[(read, "f"), (attributes, "g")]), [look("g", false)]);
-        assert_eq!(told(&mut tree, &[(changed, "f"), (attributes, "f"), (changed, "")]), [look("f", true)]);
-    }
-
-    #[test]
-    fn a_new_directory_is_taken_in_before_what_is_in_it_and_an_old_one_goes() {
-        let (_dir, mut tree) = tree(&[]);
-        tree.find(Path::new(""), &mut Vec::new());
-        fs::create_dir_all(tree.root.join("new/sub")).expect("mkdir");
-        let made = EventKind::Create(CreateKind::Any);
-        let acts = told(&mut tree, &[(made, "new"), (made, "a/f")]);
-        assert_eq!(acts, [look("a/f", true), watch("new"), watch("new/sub"), look("new", true)]);
-        fs::remove_dir_all(tree.root.join("new")).expect("rm");
-        assert_eq!(told(&mut tree, &[(EventKind::Remove(RemoveKind::Any), "new")]), [look("new", true)]);
-        assert_eq!(told(&mut tree, &[(made, "new/sub/f")]), []);
-        // Another one in its place.
-        assert_eq!(told(&mut tree, &[(made, "a")]), [watch("a"), watch("a/b"), look("a", true)]);
-    }
-
-    #[test]
-    fn in_a_tree_with_too_many_directories_the_nearest_are_watched_and_it_is_said_once() {
-        let (_dir, mut tree) = tree(&[]);
-        let said = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
-        let heard = said.clone();
-        tree.say = Box::new(move |what, next| heard.lock().expect("lock").push((what, next)));
-        tree.directories.extend((0..MOST_DIRECTORIES - 2).map(|n| PathBuf::from(format!("elsewhere/{n}"))));
-        let mut acts = Vec::new();
-        tree.find(Path::new(""), &mut acts);
-        tree.find(Path::new("a/b"), &mut acts);
-        assert_eq!(acts, [watch(""), watch("a")]);
-        let said = said.lock().expect("lock");
-        assert!(said.len() == 1 && said[0].0.contains("10000 directories") && said[0].1.is_some(), "{said:?}");
-    }
 }

@@ -26,6 +26,9 @@ const TOGETHER: Duration = Duration::from_millis(25);
 /// More than this is not kept for a guest that does not keep up.
 const MOST_PENDING: usize = 50_000;
 
+/// What to type where there is too much to be told.
+const IGNORE: &str = "[watch] ignore = [\"DIRECTORY/\"]   # in config.toml";
+
 /// What a person should hear: what happened, and what to type.
 pub type Say = Box<dyn Fn(String, Option<String>) + Send>;
 

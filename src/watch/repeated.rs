@@ -3,7 +3,7 @@
 use super::ignored::Ignored;
 use super::inotify::{Directory, Watches};
 use super::pending::Pending;
-use super::{Say, frames};
+use super::{IGNORE, Say, frames};
 use crate::plan::Plan;
 use crate::share::events::{FromServer, MAX_FRAME, ToServer};
 use std::ffi::OsStr;
@@ -16,9 +16,6 @@ use tokio::io::{AsyncRead, AsyncWrite, split};
 use tokio::time::sleep_until;
 use vmclaude_init::wire::mux::Stream;
 use vmclaude_init::wire::proto::{self, MAX_TO_HOST, Noticed};
-
-/// What to type where there is too much to be told.
-const IGNORE: &str = "[watch] ignore = [\"DIRECTORY/\"]   # in config.toml";
 
 /// Watches what the share server knows over `server`, and has the guest repeat it over `guest`, until one of them is gone.
 ///
