@@ -6,7 +6,7 @@ use crate::error::{Context, Failure, Result};
 use crate::exit::Exit;
 use crate::host::Host;
 use crate::report;
-use crate::report::changes::{difference, name};
+use crate::report::changes::{difference, name, take_back};
 use crate::tripwire::change::Change;
 use crate::tripwire::classes::Side;
 use crate::tripwire::store::{Store, Waiting};
@@ -57,9 +57,16 @@ fn show(store: &Store, roots: &Roots<'_>, words: &Review) -> Result<Exit> {
     let waiting = store.waiting();
     let chosen = choose(&waiting, roots, &words.files)?;
     for change in &chosen {
-        let before = change.before.as_ref().and_then(|entry| store.kept(entry));
-        let after = roots.of(&waiting, change).ok().and_then(|root| tripwire::now(&root, change));
-        report::text(&(difference(change, before.as_deref(), after.as_deref()) + "\n"))?;
+        let now = roots.of(&waiting, change).ok().and_then(|root| tripwire::now(&root, change));
+        let kept = |entry: &Option<_>| entry.as_ref().and_then(|entry| store.kept(entry));
+        let text = if change.put_back {
+            let file = change.after.as_ref().and_then(|entry| store.kept_at(entry));
+            difference(change, now.as_deref(), kept(&change.after).as_deref())
+                + &take_back(change, file.as_deref(), waiting.tree(change.side))
+        } else {
+            difference(change, kept(&change.before).as_deref(), now.as_deref())
+        };
+        report::text(&(text + "\n"))?;
     }
     // Also where nothing waits: that nothing was seen does not mean that nothing is there.
     if let Some(why) = waiting.skipped.or_else(|| store.last().project.skipped) {
@@ -76,12 +83,13 @@ fn decide(store: &Store, roots: &Roots<'_>, words: &Review) -> Result<Exit> {
     let mut restored = Vec::new();
     let left = store.change(|waiting| {
         let chosen = choose(waiting, roots, &words.files)?;
+        let chosen = if words.restore { to_restore(chosen)? } else { chosen };
         for change in chosen {
             if words.restore {
                 tripwire::restore(store, &roots.of(waiting, &change)?, &change)?;
                 restored.push(name(&change));
             }
-            waiting.changes.retain(|c| (c.side, &c.path) != (change.side, &change.path));
+            waiting.changes.retain(|c| *c != change);
         }
         Ok(waiting.changes.len())
     })?;
@@ -94,17 +102,33 @@ fn decide(store: &Store, roots: &Roots<'_>, words: &Review) -> Result<Exit> {
     Ok(Exit::OK)
 }
 
+/// Those of them that can be restored, in an order in which none undoes another: where two spellings are one file, what is removed
+/// comes first.
+fn to_restore(chosen: Vec<Change>) -> Result<Vec<Change>> {
+    let (there, mut left): (Vec<Change>, Vec<Change>) = chosen.into_iter().partition(|change| change.put_back);
+    if let Some(there) = there.iter().find(|t| !left.iter().any(|c| (c.side, &c.path) == (t.side, &t.path))) {
+        return Err(Failure::usage(format!("{} was put back after the session already", name(there)))
+            .because("what waits is the session's version, in case that it is yours")
+            .next("vmclaude review   # how to have it; --accept forgets it"));
+    }
+    left.sort_by_key(|change| change.before.is_some());
+    Ok(left)
+}
+
 /// The changes that are meant: all, or those of these files.
 fn choose(waiting: &Waiting, roots: &Roots<'_>, files: &[String]) -> Result<Vec<Change>> {
     if files.is_empty() {
         return Ok(waiting.changes.clone());
     }
-    let find = |file: &String| {
-        waiting.changes.iter().find(|change| roots.names(file, change)).cloned().ok_or_else(|| {
-            Failure::usage(format!("{file} does not wait for a review"))
+    let mut chosen = Vec::new();
+    for file in files {
+        let meant: Vec<Change> = waiting.changes.iter().filter(|change| roots.names(file, change)).cloned().collect();
+        if meant.is_empty() {
+            return Err(Failure::usage(format!("{file} does not wait for a review"))
                 .because("no session changed it since it was last accepted, or it is no file that runs unasked")
-                .next("vmclaude review")
-        })
-    };
-    files.iter().map(find).collect()
+                .next("vmclaude review"));
+        }
+        chosen.extend(meant);
+    }
+    Ok(chosen)
 }

@@ -1,10 +1,13 @@
 //! What a session changed of the files that run unasked, in words: a few lines after a run, all of it in a review.
 
+use crate::files::quoted;
 use crate::tripwire::change::Change;
 use crate::tripwire::classes::Side;
+use crate::tripwire::names;
 use crate::tripwire::walk::Entry;
 use similar::TextDiff;
 use std::fmt::Write;
+use std::path::Path;
 
 /// Lines after a run, the first and the last among them.
 const LINES: usize = 10;
@@ -40,6 +43,25 @@ pub fn after_run(changes: &[Change], skipped: Option<&str>) -> Vec<String> {
     lines
 }
 
+/// What brings back the session's version of a file that was put back, for a person to type who made it; its bytes are in
+/// `kept`, and `root` is the tree.
+pub fn take_back(change: &Change, kept: Option<&Path>, root: &Path) -> String {
+    let file = || names::bytes(&change.path).filter(|bytes| !names::is_odd(bytes)).map(|_| root.join(&change.path));
+    let is_file = change.after.as_ref().is_some_and(|entry| entry.kind == "file");
+    let command = match (&change.after, kept, file()) {
+        (None, _, Some(file)) => Some(format!("rm {}", quoted(&file))),
+        (Some(entry), Some(kept), Some(file)) if is_file => {
+            // A set-id bit is nobody's work.
+            Some(format!("install -m {:04o} {} {}", entry.mode & 0o777, quoted(kept), quoted(&file)))
+        }
+        _ => None,
+    };
+    match command {
+        Some(command) => format!("  it was put back; if the change was yours: {command}\n"),
+        None => "  it was put back, and what it was cannot be copied\n".to_owned(),
+    }
+}
+
 /// One change with its difference. `before` and `after`: the bytes, where there are some to show.
 pub fn difference(change: &Change, before: Option<&[u8]>, after: Option<&[u8]>) -> String {
     let mut out = format!("{} {} ({})\n", change.word(), name(change), change.why());
@@ -48,7 +70,8 @@ pub fn difference(change: &Change, before: Option<&[u8]>, after: Option<&[u8]>) 
     };
     let (was, is) = (kind(&change.before), kind(&change.after));
     if was != is {
-        let _ = writeln!(out, "  it was: {was}\n  it is:  {is}");
+        let (one, other) = if change.put_back { ("it is: ", "session:") } else { ("it was:", "it is: ") };
+        let _ = writeln!(out, "  {one} {was}\n  {other} {is}");
     }
     let is_text = |bytes: Option<&[u8]>| bytes.is_none_or(|b| !b.contains(&0));
     if !is_text(before) || !is_text(after) {
@@ -78,7 +101,7 @@ mod tests {
     fn change(path: &str) -> Change {
         let entry =
             Entry { why: "make".into(), kind: "file".into(), mode: 0o644, sha: Some("1".into()), stamp: [0; 6] };
-        Change { side: Side::Project, path: path.into(), before: None, after: Some(entry) }
+        Change { side: Side::Project, path: path.into(), before: None, after: Some(entry), put_back: false }
     }
 
     #[test]
@@ -90,6 +113,21 @@ mod tests {
             assert!(lines.len() <= LINES, "{lines:?}");
             assert_eq!(lines.iter().any(|l| l.contains("others")), n > 8, "{lines:?}");
         }
+    }
+
+    #[test]
+    fn what_was_put_back_can_be_had_again_by_a_command() {
+        let (kept, root) = (Some(Path::new("/s/kept/1")), Path::new("/p q"));
+        let mut put_back = Change { put_back: true, ..change(".git/hooks/x") };
+        let line = take_back(&put_back, kept, root);
+        assert!(line.contains("yours: install -m 0644 /s/kept/1 '/p q/.git/hooks/x'"), "{line}");
+        put_back.after = None;
+        assert!(take_back(&put_back, None, root).contains("rm '/p q/.git/hooks/x'"));
+        // Neither what was not kept nor a name that does not print is put into a command.
+        for change in [change("x"), change("\\1b[2J")] {
+            assert!(take_back(&change, None, root).contains("cannot be copied"));
+        }
+        assert!(take_back(&change("\\1b[2J"), kept, root).contains("cannot be copied"));
     }
 
     #[test]

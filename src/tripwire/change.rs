@@ -15,12 +15,16 @@ pub struct Change {
     pub before: Option<Entry>,
     /// What it is; `None`: it is gone.
     pub after: Option<Entry>,
+    /// It is as before again, because it is protected: `after` is what it was when the session was over, and nowhere now.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub put_back: bool,
 }
 
 impl Change {
     /// In one word.
     pub fn word(&self) -> &'static str {
         match (&self.before, &self.after) {
+            _ if self.put_back => "put back",
             (None, _) => "new",
             (_, None) => "gone",
             _ => "changed",
@@ -55,16 +59,21 @@ pub fn between(side: Side, before: &Tree, after: &Tree) -> Vec<Change> {
         path: path.clone(),
         before: before.get(path).cloned(),
         after: after.get(path).cloned(),
+        put_back: false,
     };
     paths.into_iter().map(change).filter(|c| !c.is_none()).collect()
 }
 
 /// What waits after `more` came to it: the oldest `before` and the newest `after` of each file; what is as it was waits no
-/// more.
+/// more. Of what was put back each version waits for itself: it may be somebody's work, and the next one is another's.
 pub fn merge(waiting: Vec<Change>, more: Vec<Change>) -> Vec<Change> {
     let mut all = waiting;
     for new in more {
-        match all.iter_mut().find(|c| c.side == new.side && c.path == new.path) {
+        let meant = |c: &&mut Change| {
+            let other_version = new.put_back && !same(c.after.as_ref(), new.after.as_ref());
+            c.side == new.side && c.path == new.path && c.put_back == new.put_back && !other_version
+        };
+        match all.iter_mut().find(meant) {
             Some(old) => old.after = new.after,
             None => all.push(new),
         }
@@ -106,5 +115,20 @@ mod tests {
             between(Side::Home, &a, &Tree::from([("same".into(), mode)])).iter().filter(|c| c.path == "same").count(),
             1
         );
+    }
+
+    #[test]
+    fn every_version_that_was_put_back_waits_for_itself() {
+        let put_back = |sha: &str| Change {
+            side: Side::Project,
+            path: ".git/config".into(),
+            before: Some(entry("mine")),
+            after: Some(entry(sha)),
+            put_back: true,
+        };
+        let waits =
+            merge(vec![put_back("a")], vec![put_back("b"), put_back("a"), Change { put_back: false, ..put_back("c") }]);
+        let seen: Vec<_> = waits.iter().map(|c| (c.put_back, c.after.clone().and_then(|e| e.sha))).collect();
+        assert_eq!(seen, [(true, "a"), (true, "b"), (false, "c")].map(|(p, sha)| (p, Some(sha.to_owned()))));
     }
 }

@@ -88,7 +88,10 @@ impl Watch {
         }
         let changes = changes(&before, &after);
         let skipped = before.project.skipped.clone().or(after.project.skipped.clone());
-        store.finish(trees.paths(), changes.clone(), &after, Some(begun))?;
+        // Nobody can tell whether the guest did it or the user on the host, so nothing of it is lost.
+        let put = put_back.iter().filter(|(_, failed)| failed.is_none());
+        let waits = put.map(|(change, _)| Change { put_back: true, ..change.clone() }).chain(changes.clone()).collect();
+        store.finish(trees.paths(), waits, &after, Some(begun))?;
         Ok(Outcome { changes, skipped, put_back })
     }
 }
@@ -184,3 +187,6 @@ pub fn restore(store: &Store, root: &File, change: &Change) -> Result<()> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

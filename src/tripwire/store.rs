@@ -2,6 +2,7 @@
 //! listed files. One directory for each project, by its identity.
 
 use super::change::{Change, merge};
+use super::classes::Side;
 use super::found::{Entry, Found, sha};
 use crate::error::{Context, Result};
 use crate::files::{LOCK_LIMIT, Lock, lock_within, private_dir, try_lock, write_atomic};
@@ -31,6 +32,16 @@ pub struct Waiting {
     pub changes: Vec<Change>,
     /// What a walk did not see.
     pub skipped: Option<String>,
+}
+
+impl Waiting {
+    /// Where the tree of this side is.
+    pub fn tree(&self, side: Side) -> &Path {
+        match side {
+            Side::Project => &self.root,
+            Side::Home => &self.home,
+        }
+    }
 }
 
 /// The directory of one project.
@@ -80,6 +91,12 @@ impl Store {
     pub fn kept(&self, entry: &Entry) -> Option<Vec<u8>> {
         let hash = entry.sha.as_ref()?;
         std::fs::read(self.dir.join("kept").join(hash)).ok().filter(|bytes| sha(bytes) == *hash)
+    }
+
+    /// The file with the bytes of a listed file, if they are there and what they were.
+    pub fn kept_at(&self, entry: &Entry) -> Option<PathBuf> {
+        self.kept(entry)?;
+        Some(self.dir.join("kept").join(entry.sha.as_ref()?))
     }
 
     /// Notes the state before a run, in a file that its process holds locked: a run that is killed is finished by the next.

@@ -119,6 +119,7 @@ fn a_directory_that_is_swapped_for_a_link_is_never_restored_through() {
         path: path.into(),
         before: before.cloned(),
         after: after.cloned(),
+        put_back: false,
     };
     let put = [change(Some(&entry), None, "sub/file"), change(Some(&entry), None, "sub/new")];
     let removed = change(None, Some(&entry), "sub/file");
