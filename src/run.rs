@@ -14,7 +14,7 @@ use crate::net::authorities;
 use crate::plan::auth::{Api, Auth};
 use crate::plan::mounts::GUEST_HOME;
 use crate::plan::protect;
-use crate::plan::{self, Identity, Local, Place, Plan, Setup, State};
+use crate::plan::{self, Identity, Local, Mount, Place, Plan, Setup, State};
 use crate::profile;
 use crate::report::{self, changes};
 use crate::session::notes::Notes;
@@ -22,7 +22,7 @@ use crate::session::volume::Held;
 use crate::session::{self, denied};
 use crate::settings::{self, Settings};
 use crate::state;
-use crate::tripwire::{Outcome, Trees, Watch, walk};
+use crate::tripwire::{self, Outcome, Trees, Watch, walk};
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::os::unix::fs::MetadataExt;
@@ -73,11 +73,11 @@ pub fn command(host: &Host, flags: &RunFlags, argv: Vec<OsString>) -> Result<Exi
     profile::mark("planned");
     let (denials, kept) = denied::Keeper::start(host.dirs.clone(), project.root.clone());
     let notes = Notes::default();
-    let (watch, ready) = watch(host, &plan, root)?;
+    let (watch, ready) = watch(host, &plan, root, engine.only_checks())?;
     let given = session::Given { ready, volume, authorities: authorities(host) };
     let outcome = session::run(host, &plan, &launch, denials.clone(), &notes, given);
     kept.finish();
-    let changed = watch.finish(&engine.only_checked(&plan));
+    let changed = watch.finish();
     profile::mark("the project was looked at again");
     if outcome.is_ok() {
         engine.after(host, &plan, &launch);
@@ -110,8 +110,8 @@ fn tell_changes(host: &Host, changed: Result<Outcome>, outcome: Result<Exit>) ->
             });
         }
         Err(unseen) => report::failure(&unseen),
-        Ok(found) if host.tty[2] || !found.put_back.is_empty() => {
-            found.put_back.iter().for_each(|(change, failed)| report::put_back(&change.path, failed.as_ref()));
+        Ok(found) if host.tty[2] || !found.put_back.is_empty() || found.unchecked.is_some() => {
+            changes::put_back(&found.put_back, found.unchecked.as_deref()).iter().for_each(|line| report::note(line));
             changes::after_run(&found.changes, found.skipped.as_deref()).iter().for_each(|line| report::note(line));
         }
         Ok(_) => {}
@@ -130,13 +130,38 @@ fn local(host: &Host, settings: &Settings, place: &Place, plan: &Plan) -> Result
     settings.volumes.of_run(&plan.protected, project, file)
 }
 
-/// Looks at the files that run unasked, beside the boot; the receiver hears when the guest may write.
-fn watch(host: &Host, plan: &Plan, root: File) -> Result<(Watch, session::Ready)> {
+/// Looks at the files that run unasked, beside the boot; the receiver hears when the guest may write. Protected paths are put back
+/// afterwards, where the engine `only_checks` them.
+fn watch(host: &Host, plan: &Plan, root: File, only_checks: bool) -> Result<(Watch, session::Ready)> {
     let identity = vmclaude_shim::Identity::of_open(&root).what(|| "cannot look at the project")?;
     let path = plan.mounts.first().map(|m| m.host.clone()).unwrap_or_default();
     let home = plan.mounts.iter().find(|m| m.guest == Path::new(GUEST_HOME)).map(|m| m.host.clone());
     let home = home.and_then(|path| Some((walk::open(&path).ok()?, path)));
-    Watch::start(&host.dirs.state, &identity.text(), Trees { project: (root, path), home })
+    let (protected, git) = if only_checks { checked(plan)? } else { (tripwire::Protected::default(), None) };
+    Watch::start(&host.dirs.state, &identity.text(), Trees { project: (root, path), home, git, protected })
+}
+
+/// What of the plan's protected paths lies in the project and in the git directory outside of it, and that, opened.
+fn checked(plan: &Plan) -> Result<(tripwire::Protected, Option<(File, PathBuf)>)> {
+    let project = plan.mounts.first().map_or("", |m| &m.tag);
+    let of = |tag: &str| plan.protected.iter().filter(|p| p.tag == tag).map(|p| p.path.as_path()).collect::<Vec<_>>();
+    let git = match plan.mounts.iter().find(|m| m.tag == git::TAG) {
+        None => None,
+        Some(mount) => Some((open_mount(mount)?, mount.host.clone())),
+    };
+    Ok((tripwire::Protected::new(of(project), of(git::TAG)), git))
+}
+
+/// The directory of a mount, which must be the one that was judged.
+fn open_mount(mount: &Mount) -> Result<File> {
+    let what = || format!("cannot look at {}", mount.host.display());
+    let file = walk::open(&mount.host).what(what)?;
+    let meta = file.metadata().what(what)?;
+    let found = Identity { dev: meta.dev(), ino: meta.ino() };
+    match mount.identity.as_ref().is_none_or(|identity| *identity == found) {
+        true => Ok(file),
+        false => Err(Failure::new(what()).because("it is another directory than a moment ago")),
+    }
 }
 
 /// The git directory outside of the project, if it is to be believed; a person is told why not.
@@ -266,14 +291,10 @@ impl Engine {
         }
     }
 
-    /// Protected paths of the project that this engine cannot keep a guest's root from changing: they are looked at
-    /// afterwards. QEMU's share server refuses the change itself.
-    fn only_checked(&self, plan: &Plan) -> Vec<PathBuf> {
-        let project = plan.mounts.first().map_or("", |m| &m.tag);
-        match self {
-            Engine::Qemu(_) => Vec::new(),
-            Engine::Apple(_) => plan.protected.iter().filter(|p| p.tag == project).map(|p| p.path.clone()).collect(),
-        }
+    /// Whether this engine cannot keep a guest's root from changing protected paths: then they are looked at afterwards. QEMU's share
+    /// server refuses the change itself.
+    fn only_checks(&self) -> bool {
+        matches!(self, Engine::Apple(_))
     }
 
     /// What the next run will be glad of; this one is over and does not care.

@@ -42,6 +42,7 @@ impl Roots<'_> {
         match change.side {
             Side::Project => self.project.try_clone().what(|| "cannot look at the project"),
             Side::Home => walk::open(&waiting.home).what(|| "cannot look at the guest's home"),
+            Side::Git => walk::open(&waiting.git).what(|| "cannot look at the git directory outside of the project"),
         }
     }
 

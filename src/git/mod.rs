@@ -5,7 +5,7 @@ mod named;
 mod outside;
 
 pub use named::named;
-pub use outside::{Outside, outside, pin};
+pub use outside::{Outside, TAG, outside, pin};
 
 use crate::enrollment::programs;
 use crate::host::Host;

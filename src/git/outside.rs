@@ -18,7 +18,7 @@ const LONGEST: u64 = 4096;
 /// The name under which the pin is kept in a project's state.
 const PIN: &str = "git";
 /// Its name in the share.
-const TAG: &str = "git";
+pub const TAG: &str = "git";
 
 /// A git directory outside of the project that belongs to it.
 #[derive(Debug, Clone, PartialEq, Eq)]

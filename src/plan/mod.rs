@@ -4,6 +4,7 @@ pub mod approval;
 pub mod auth;
 mod doors;
 pub mod env;
+pub mod folded;
 pub mod limits;
 pub mod mounts;
 pub mod network;

@@ -1,6 +1,7 @@
 //! What a session changed of the files that run unasked, in words: a few lines after a run, all of it in a review.
 
 use crate::files::quoted;
+use crate::tripwire::PutBack;
 use crate::tripwire::change::Change;
 use crate::tripwire::classes::Side;
 use crate::tripwire::names;
@@ -19,7 +20,30 @@ pub fn name(change: &Change) -> String {
     match change.side {
         Side::Project => change.path.clone(),
         Side::Home => format!("guest:~/{}", change.path),
+        Side::Git => format!("gitdir:{}", change.path),
     }
+}
+
+/// What is protected and was another than before the session: whether it is as before again. Who changed it nobody can tell, the guest
+/// or the user.
+pub fn put_back(all: &[PutBack], unchecked: Option<&str>) -> Vec<String> {
+    let one = |put: &PutBack| {
+        let during = if put.lost { "during or after a session that was killed" } else { "during the session" };
+        let what = format!("{} is protected and was changed {during}", name(&put.change));
+        match (&put.failed, &put.aside) {
+            (Some(why), _) => format!("{what}, and it cannot be put back: {}", why.what),
+            (None, Some(aside)) => format!("{what}: put back as it was, and what was there is {aside} now"),
+            (None, None) => format!("{what}: put back as it was (was it you? vmclaude review)"),
+        }
+    };
+    // What is not as before is never left out.
+    let (failed, done): (Vec<&PutBack>, Vec<&PutBack>) = all.iter().partition(|put| put.failed.is_some());
+    let mut lines: Vec<String> = failed.into_iter().chain(done.iter().copied().take(LINES)).map(one).collect();
+    if done.len() > LINES {
+        lines.push(format!("and {} others were put back (vmclaude review)", done.len() - LINES));
+    }
+    lines.extend(unchecked.map(|why| format!("not everything that is protected could be checked ({why})")));
+    lines
 }
 
 /// The lines after a run: at most ten.

@@ -138,15 +138,6 @@ pub fn anew(text: &str, screen: bool) -> Result<bool> {
     }
 }
 
-/// A protected file that is another than before the session, on stderr. Who changed it nobody can tell, the guest or the user.
-pub fn put_back(path: &str, failed: Option<&Failure>) {
-    let what = format!("{path} is protected and was changed during the session");
-    match failed {
-        None => note(&format!("{what}: put back as it was (was it you? vmclaude review)")),
-        Some(why) => note(&format!("{what}, and it cannot be put back: {}", why.what)),
-    }
-}
-
 /// Data on stdout for programs, as it is.
 ///
 /// # Errors

@@ -1,8 +1,8 @@
 //! The protected paths of a share as a tree of names: what a name in a directory means, known from where that directory is.
 //!
-//! Names are compared as the least discerning file system would: without case, and without the dots and spaces at the end
-//! that some drop. On others that refuses a few names more, which nobody misses.
+//! Names are compared as the least discerning file system would ([`folded`]).
 
+use crate::plan::folded::folded;
 use std::collections::HashMap;
 
 /// A directory on the way to a protected path.
@@ -81,14 +81,6 @@ impl Places {
     pub(super) fn paths(&self) -> &[Vec<Vec<u8>>] {
         &self.paths
     }
-}
-
-/// The name as file systems without case see it.
-fn folded(name: &[u8]) -> Vec<u8> {
-    let Ok(text) = std::str::from_utf8(name) else { return name.to_ascii_lowercase() };
-    let ignored = |c: &char| matches!(c, '\u{200c}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{206a}'..='\u{206f}' | '\u{feff}');
-    let text: String = text.chars().filter(|c| !ignored(c)).flat_map(char::to_lowercase).collect();
-    text.trim_end_matches(['.', ' ']).as_bytes().to_vec()
 }
 
 #[cfg(test)]

@@ -83,6 +83,29 @@ pub(super) fn remove(root: &File, path: &[u8]) -> io::Result<()> {
     }
 }
 
+/// The inode of what is at `path`.
+pub(super) fn inode_at(root: &File, path: &[u8]) -> io::Result<u64> {
+    let (dir, name) = parent(root, path, false)?;
+    Ok(stat(dir, OsStr::from_bytes(name))?.st_ino)
+}
+
+/// Gives what is at `path` another name beside its own that nothing has, and answers the new path.
+pub(super) fn aside(root: &File, path: &[u8]) -> io::Result<Vec<u8>> {
+    let (dir, name) = parent(root, path, false)?;
+    for n in 1..1000 {
+        let suffix = format!(".vmclaude-{n}");
+        let new = [name, suffix.as_bytes()].concat();
+        match stat(&dir, OsStr::from_bytes(&new)) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {
+                renameat(&dir, OsStr::from_bytes(name), &dir, OsStr::from_bytes(&new))?;
+                return Ok([path, suffix.as_bytes()].concat());
+            }
+            other => other.map(drop)?,
+        }
+    }
+    Err(io::ErrorKind::AlreadyExists.into())
+}
+
 /// What a file shall be again.
 pub(super) enum Was<'a> {
     /// These bytes, with this mode.

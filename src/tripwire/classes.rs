@@ -12,6 +12,8 @@ pub enum Side {
     Project,
     /// The guest's home.
     Home,
+    /// The git directory outside of the project.
+    Git,
 }
 
 /// Who runs the file at this path (lower case, by components from the tree's root); `None`: nobody unasked.
@@ -19,6 +21,7 @@ pub fn who(side: Side, path: &[String]) -> Option<&'static str> {
     match side {
         Side::Project => project(path),
         Side::Home => home(path),
+        Side::Git => Some("git"),
     }
 }
 
@@ -60,6 +63,8 @@ fn home(path: &[String]) -> Option<&'static str> {
 /// Whether the walk looks into the directory at this path.
 pub fn enter(side: Side, path: &[String]) -> bool {
     match side {
+        // Of this one only protected paths are looked at, and not by the walk.
+        Side::Git => false,
         Side::Home => !HOME_NEVER.contains(&path.join("/").as_str()),
         Side::Project => match path.iter().position(|d| d == ".git") {
             // In a git directory only what can hold orders; below `modules` lie git directories again.

@@ -120,6 +120,25 @@ pub(super) fn stamp(stat: &FileStat) -> [i64; 6] {
     [stat.st_size, stat.st_ino.cast_signed(), stat.st_mtime, stat.st_mtime_nsec, stat.st_ctime, stat.st_ctime_nsec]
 }
 
+/// What a file is, in a word.
+pub(super) fn kind(stat: &FileStat) -> &'static str {
+    match stat.st_mode & libc::S_IFMT {
+        libc::S_IFREG => "file",
+        libc::S_IFDIR => "dir",
+        libc::S_IFLNK => "link",
+        libc::S_IFIFO => "pipe",
+        libc::S_IFSOCK => "socket",
+        _ => "device",
+    }
+}
+
+/// Its permissions.
+pub(super) fn mode(stat: &FileStat) -> u32 {
+    #[allow(clippy::useless_conversion)] // macOS has 16 bits for it
+    let mode = u32::from(stat.st_mode);
+    mode & 0o7777
+}
+
 pub(super) fn sha(bytes: &[u8]) -> String {
     Sha256::digest(bytes).iter().fold(String::with_capacity(64), |mut hex, byte| {
         let _ = write!(hex, "{byte:02x}");

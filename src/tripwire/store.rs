@@ -2,6 +2,7 @@
 //! listed files. One directory for each project, by its identity.
 
 use super::change::{Change, merge};
+use super::checked::Checked;
 use super::classes::Side;
 use super::found::{Entry, Found, sha};
 use crate::error::{Context, Result};
@@ -19,6 +20,28 @@ pub struct Snapshot {
     pub project: Found,
     /// The guest's home.
     pub home: Found,
+    /// What is only checked.
+    #[serde(default)]
+    pub checked: Checked,
+}
+
+impl Snapshot {
+    /// Every listed file.
+    fn entries(&self) -> impl Iterator<Item = &Entry> {
+        let all = [&self.project, &self.home, &self.checked.project, &self.checked.git];
+        all.into_iter().flat_map(|found| found.tree.values())
+    }
+}
+
+/// Where the trees of a session are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Roots<'a> {
+    /// The project.
+    pub project: &'a Path,
+    /// The guest's home.
+    pub home: PathBuf,
+    /// The git directory outside of the project, if the session had one.
+    pub git: Option<PathBuf>,
 }
 
 /// What waits for a review.
@@ -28,6 +51,9 @@ pub struct Waiting {
     pub root: PathBuf,
     /// Where the guest's home is.
     pub home: PathBuf,
+    /// Where the git directory outside of the project is; empty: nothing of it waits.
+    #[serde(default)]
+    pub git: PathBuf,
     /// What changed, in the order of the paths.
     pub changes: Vec<Change>,
     /// What a walk did not see.
@@ -40,6 +66,7 @@ impl Waiting {
         match side {
             Side::Project => &self.root,
             Side::Home => &self.home,
+            Side::Git => &self.git,
         }
     }
 }
@@ -112,12 +139,8 @@ impl Store {
 
     /// The states before runs that were killed; they are forgotten with this.
     pub fn unfinished(&self) -> Vec<Snapshot> {
-        let names = std::fs::read_dir(&self.dir).into_iter().flatten().flatten().map(|e| e.path());
         let mut found = Vec::new();
-        for path in names.filter(|p| {
-            p.extension().is_some_and(|e| e == "json")
-                && p.file_stem().is_some_and(|s| s.as_encoded_bytes().starts_with(b"before-"))
-        }) {
+        for path in self.notes() {
             let lock = path.with_extension("lock");
             if let Ok(Some(_held)) = try_lock(&lock) {
                 found.extend(read(&path));
@@ -126,6 +149,21 @@ impl Store {
             }
         }
         found
+    }
+
+    /// What is checked for the sessions that run, as it was before them.
+    pub(super) fn running(&self) -> Vec<Checked> {
+        self.notes().iter().filter_map(|path| Some(read::<Snapshot>(path)?.checked)).collect()
+    }
+
+    /// The states before runs that are not finished.
+    fn notes(&self) -> Vec<PathBuf> {
+        let names = std::fs::read_dir(&self.dir).into_iter().flatten().flatten().map(|e| e.path());
+        let is_note = |path: &PathBuf| {
+            path.extension().is_some_and(|e| e == "json")
+                && path.file_stem().is_some_and(|s| s.as_encoded_bytes().starts_with(b"before-"))
+        };
+        names.filter(is_note).collect()
     }
 
     /// What waits for a review.
@@ -137,19 +175,14 @@ impl Store {
     ///
     /// # Errors
     /// When it cannot be written.
-    pub fn finish(
-        &self,
-        roots: (&Path, &Path),
-        changes: Vec<Change>,
-        after: &Snapshot,
-        begun: Option<Begun>,
-    ) -> Result<()> {
+    pub fn finish(&self, roots: Roots<'_>, changes: Vec<Change>, after: &Snapshot, begun: Option<Begun>) -> Result<()> {
         let _held = self.lock()?;
         let old = self.waiting();
         let skipped = after.project.skipped.clone().or(after.home.skipped.clone()).or(old.skipped);
         let changes = merge(old.changes, changes);
         let skipped = skipped.filter(|_| !changes.is_empty());
-        self.put(&Waiting { root: roots.0.to_path_buf(), home: roots.1.to_path_buf(), changes, skipped })?;
+        let (root, git) = (roots.project.to_path_buf(), roots.git.unwrap_or(old.git));
+        self.put(&Waiting { root, home: roots.home, git, changes, skipped })?;
         write(&self.dir.join("last.json"), after)?;
         if let Some(begun) = begun {
             let _ = std::fs::remove_file(self.dir.join(format!("{}.json", begun.name)));
@@ -185,8 +218,7 @@ impl Store {
     fn forget(&self, last: &Snapshot) {
         let waiting = self.waiting();
         let waits = waiting.changes.iter().flat_map(|c| [&c.before, &c.after]).flatten();
-        let listed = [&last.project, &last.home].into_iter().flat_map(|found| found.tree.values());
-        let needed: BTreeSet<&str> = waits.chain(listed).filter_map(|e| e.sha.as_deref()).collect();
+        let needed: BTreeSet<&str> = waits.chain(last.entries()).filter_map(|e| e.sha.as_deref()).collect();
         for file in std::fs::read_dir(self.dir.join("kept")).into_iter().flatten().flatten() {
             if file.file_name().to_str().is_none_or(|name| !needed.contains(name)) {
                 let _ = std::fs::remove_file(file.path());

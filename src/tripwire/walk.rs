@@ -2,7 +2,7 @@
 
 use super::classes::{Side, enter, who};
 pub use super::found::{Bounds, Entry, Found, Tree};
-use super::found::{KEPT, sha, stamp};
+use super::found::{KEPT, kind, mode, sha, stamp};
 use super::{beneath, index, names};
 use nix::dir::{Dir, Type};
 use nix::sys::stat::FileStat;
@@ -177,13 +177,7 @@ impl Walk<'_> {
     }
 
     fn list(&mut self, dir: &File, name: &[u8], stat: &FileStat, why: String) {
-        let kind = match stat.st_mode & libc::S_IFMT {
-            libc::S_IFREG => "file",
-            libc::S_IFDIR => "dir",
-            libc::S_IFIFO => "pipe",
-            libc::S_IFSOCK => "socket",
-            _ => "device",
-        };
+        let kind = kind(stat);
         let known = self.known.get(&names::text(&self.path)).filter(|k| k.stamp == stamp(stat) && k.kind == kind);
         let sha = match known.filter(|k| self.is_settled(stat) && k.sha.is_some()) {
             Some(known) => known.sha.clone(),
@@ -235,9 +229,7 @@ impl Walk<'_> {
     }
 
     fn insert(&mut self, kind: &str, stat: &FileStat, why: String, sha: Option<String>) {
-        #[allow(clippy::useless_conversion)] // macOS has 16 bits for it
-        let mode = u32::from(stat.st_mode) & 0o7777;
-        let entry = Entry { why, kind: kind.to_owned(), mode, sha, stamp: stamp(stat) };
+        let entry = Entry { why, kind: kind.to_owned(), mode: mode(stat), sha, stamp: stamp(stat) };
         self.found.tree.insert(names::text(&self.path), entry);
     }
 }
