@@ -83,6 +83,12 @@ pub(super) fn remove(root: &File, path: &[u8]) -> io::Result<()> {
     }
 }
 
+/// Whether a directory is at `path`.
+pub(super) fn is_dir_at(root: &File, path: &[u8]) -> bool {
+    let found = parent(root, path, false).and_then(|(dir, name)| stat(dir, OsStr::from_bytes(name)));
+    found.is_ok_and(|stat| stat.st_mode & libc::S_IFMT == libc::S_IFDIR)
+}
+
 /// The inode of what is at `path`.
 pub(super) fn inode_at(root: &File, path: &[u8]) -> io::Result<u64> {
     let (dir, name) = parent(root, path, false)?;

@@ -252,7 +252,8 @@ pub fn restore(store: &Store, root: &File, change: &Change) -> Result<()> {
             .next("vmclaude review   # and mend it by hand")
     };
     match &change.before {
-        None if change.after.as_ref().is_some_and(|e| e.kind == "dir") => Err(Failure::new(what())
+        // Whatever it was when the session was over: what counts is what is there now.
+        None if beneath::is_dir_at(root, &path) => Err(Failure::new(what())
             .because("it is a directory, and directories are not removed with what is in them")
             .next(format!("rm -r {}", crate::files::quoted(Path::new(&change.path))))),
         None => beneath::remove(root, &path).what(what),

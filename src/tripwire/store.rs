@@ -217,8 +217,11 @@ impl Store {
     /// Forgets kept bytes that nothing needs any more.
     fn forget(&self, last: &Snapshot) {
         let waiting = self.waiting();
+        // Sessions that run will want what they saw.
+        let running: Vec<Snapshot> = self.notes().iter().filter_map(|path| read(path)).collect();
         let waits = waiting.changes.iter().flat_map(|c| [&c.before, &c.after]).flatten();
-        let needed: BTreeSet<&str> = waits.chain(last.entries()).filter_map(|e| e.sha.as_deref()).collect();
+        let listed = running.iter().chain([last]).flat_map(Snapshot::entries);
+        let needed: BTreeSet<&str> = waits.chain(listed).filter_map(|e| e.sha.as_deref()).collect();
         for file in std::fs::read_dir(self.dir.join("kept")).into_iter().flatten().flatten() {
             if file.file_name().to_str().is_none_or(|name| !needed.contains(name)) {
                 let _ = std::fs::remove_file(file.path());

@@ -1,4 +1,4 @@
-use super::{Outcome, Protected, Trees, Watch, change::Change, classes::Side, store::Store, walk};
+use super::{Outcome, Protected, Trees, Watch, change::Change, classes::Side, restore, store::Store, walk};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -227,4 +227,30 @@ fn a_git_directory_outside_is_checked_and_put_back_too() {
     let waiting = place.store().waiting();
     assert_eq!(names(&waiting.changes), [("put back", "commondir"), ("put back", "config")]);
     assert_eq!(waiting.tree(Side::Git), place.git());
+}
+
+#[test]
+fn a_short_session_forgets_nothing_that_a_longer_one_needs() {
+    let place = Place::new();
+    place.write("Makefile", "mine:\n");
+    let long = place.watch(&[]);
+    place.write("Makefile", "evil:\n");
+    place.session(&[], |_| {});
+    let outcome = long.finish().expect("finish");
+    assert_eq!(names(&outcome.changes), [("changed", "Makefile")]);
+    let root = walk::open(&place.root()).expect("open");
+    restore(&place.store(), &root, &outcome.changes[0]).expect("its bytes are there");
+    assert_eq!(place.read("Makefile").as_deref(), Some("mine:\n"));
+}
+
+#[test]
+fn a_new_directory_counts_as_restored_when_it_was_removed() {
+    let place = Place::new();
+    let outcome = place.session(&[], |p| p.write("z/.git/HEAD", ""));
+    let change = outcome.changes.iter().find(|c| c.path == "z/.git").expect("listed");
+    let root = walk::open(&place.root()).expect("open");
+    let refused = restore(&place.store(), &root, change).expect_err("it has something in it");
+    assert_eq!(refused.next.as_deref(), Some("rm -r z/.git"));
+    fs::remove_dir_all(place.at("z")).expect("rm");
+    restore(&place.store(), &root, change).expect("nothing is there any more");
 }
