@@ -53,7 +53,7 @@ fn apple(host: &Host, verb: &ImageVerb, settings: &Settings) -> Result<Exit> {
             let line = |k: &image::apple::Known| format!("* {}: Claude Code {}, {}\n", k.reference, k.claude, k.digest);
             report::text(&known.iter().map(line).collect::<String>())?;
         }
-        ImageVerb::Rm(_) => image::apple::remove(host, &asked)?,
+        ImageVerb::Rm(rm) => image::apple::remove(host, &asked, (!rm.all).then_some(&rm.ids[..]))?,
     }
     Ok(Exit::OK)
 }

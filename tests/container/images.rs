@@ -35,6 +35,19 @@ fn an_image_is_built_with_the_same_flags_each_time_and_then_known() {
     let status = world.vmclaude(&["status"]).done();
     assert!(status.out().contains("2.1.331"), "{status:?}");
     crate::assert_works(&world);
+    // The latest is asked for anew each time, and is known by its number; without a word it stays.
+    let mut seen = vec!["2.1.331".to_owned()];
+    for words in [&["--claude", "latest"][..], &["--claude", "latest"], &[]] {
+        let built = build(words);
+        assert_eq!(built.code(), Some(0), "{built:?}");
+        let list = world.vmclaude(&["image", "list"]).done().out();
+        let version = list.split("Claude Code ").nth(1).and_then(|rest| rest.split(',').next()).expect("a version");
+        assert!(version.starts_with("2.1."), "{list}");
+        assert_eq!(seen.last().is_some_and(|last| last == version), words.is_empty(), "{seen:?} {list}");
+        seen.push(version.to_owned());
+    }
+    world.vmclaude(&["image", "rm", "0001"]).done().assert_failure(64, &["there is no image 0001", "image list"]);
+    crate::assert_works(&world);
     // One that somebody else put in its place is not run.
     let file = apple::service(&world).join("images.json");
     let text = fs::read_to_string(&file).expect("images");

@@ -181,7 +181,7 @@ proptest! {
         let labels = BTreeMap::from([("vmclaude.wire".to_owned(), "2".to_owned())]);
         let packages = packages.trim();
         let build = calls::Build {
-            context: &context, arch: "arm64", reference: "vmclaude:0001", claude: "2.1.330", packages, labels: &labels, fresh: true
+            context: &context, arch: "arm64", reference: "vmclaude:0001", claude: "2.1.330", anew: "1", packages, labels: &labels, fresh: true
         };
         let all = [
             calls::version(), calls::status(), calls::start(), calls::start_with_kernel(), calls::list(),

@@ -85,6 +85,8 @@ pub struct Build<'a> {
     pub reference: &'a str,
     /// Claude Code's package with its version, as npm names it.
     pub claude: &'a str,
+    /// Other words here make the builder fetch it again, though its name is the same: for the latest, which is another tomorrow.
+    pub anew: &'a str,
     /// Debian packages to add, separated by spaces.
     pub packages: &'a str,
     /// Labels of the image.
@@ -96,9 +98,10 @@ pub struct Build<'a> {
 /// Builds an image. The builder's own flags are always the same: any difference would throw its cache away.
 pub fn build(build: &Build<'_>) -> Call {
     let claude = format!("CLAUDE={}", build.claude);
+    let anew = format!("ANEW={}", build.anew);
     let packages = format!("PACKAGES={}", build.packages);
     let mut words = vec!["build", "--arch", build.arch, "--progress", "plain", "--cpus", "2", "--memory", "4096M"];
-    words.extend(["--tag", build.reference, "--build-arg", &claude, "--build-arg", &packages]);
+    words.extend(["--tag", build.reference, "--build-arg", &claude, "--build-arg", &anew, "--build-arg", &packages]);
     let labels: Vec<String> = build.labels.iter().map(|(name, value)| format!("{name}={value}")).collect();
     labels.iter().for_each(|label| words.extend(["--label", label]));
     if build.fresh {

@@ -8,11 +8,20 @@ use crate::error::{Context, Result};
 use crate::files;
 use std::path::Path;
 
+/// What a build made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Built {
+    /// The image.
+    pub image: Image,
+    /// Everything that the builder said.
+    pub said: String,
+}
+
 /// Builds the image and looks at it. What the builder said is in `log`.
 ///
 /// # Errors
 /// When the service does not start, the build fails, or there is no image afterwards.
-pub fn build(asked: &Asked, build: &Build<'_>, log: &Path, may_fetch: &dyn Fn() -> Result<bool>) -> Result<Image> {
+pub fn build(asked: &Asked, build: &Build<'_>, log: &Path, may_fetch: &dyn Fn() -> Result<bool>) -> Result<Built> {
     service::running(asked, may_fetch)?;
     let built = asked.ask(&calls::build(build))?;
     if let Err(e) = files::write_atomic(log, built.err.as_bytes(), 0o600) {
@@ -26,7 +35,10 @@ pub fn build(asked: &Asked, build: &Build<'_>, log: &Path, may_fetch: &dyn Fn() 
     }
     let found = asked.ask(&calls::image(build.reference))?;
     match found.success {
-        true => answers::image(&found.out, build.arch),
+        true => {
+            let said = format!("{}\n{}", built.err, String::from_utf8_lossy(&built.out));
+            Ok(Built { image: answers::image(&found.out, build.arch)?, said })
+        }
         false => Err(found.failure("the image was built and is not there").next("container image list")),
     }
 }

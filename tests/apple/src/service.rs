@@ -132,7 +132,19 @@ pub(crate) fn build(state: &State, words: &Parsed) -> ExitCode {
     let settings = json!({ "cpus": words.value("cpus"), "memory": words.value("memory"), "colours": colours, "dns": words.values("dns") });
     let old: Value = fs::read(state.builder()).ok().and_then(|t| serde_json::from_slice(&t).ok()).unwrap_or_default();
     let restarts = old["restarts"].as_u64().unwrap_or(0) + u64::from(!old.is_null() && old["settings"] != settings);
-    let kept = json!({ "settings": settings, "restarts": restarts });
+    // Words that were said before are answered from the cache; the latest is another one each time that it is fetched.
+    let asked =
+        ["CLAUDE=", "ANEW="].map(|name| words.values("build-arg").into_iter().find(|arg| arg.starts_with(name)));
+    let mut fetched: Vec<Value> = old["fetched"].as_array().cloned().unwrap_or_default();
+    let is_cached = fetched.contains(&json!(asked));
+    if !is_cached {
+        fetched.push(json!(asked));
+    }
+    let version = match asked[0].and_then(|claude| claude.rsplit_once('@')) {
+        Some((_, "latest")) | None => format!("2.1.{}", 400 + fetched.len()),
+        Some((_, version)) => version.to_owned(),
+    };
+    let kept = json!({ "settings": settings, "restarts": restarts, "fetched": fetched });
     let reference = words.value("tag").unwrap_or("none").to_owned();
     let args = words.values("build-arg");
     let digest = format!("sha256:{:x}", Sha256::digest(format!("{text}{args:?}")));
@@ -147,6 +159,10 @@ pub(crate) fn build(state: &State, words: &Parsed) -> ExitCode {
     state.add_image(&reference, &image(&reference, &digest, arch, &labels));
     let _ = fs::write(state.builder(), serde_json::to_vec(&kept).expect("JSON"));
     say("#1 [internal] load build definition from Containerfile");
+    match is_cached {
+        true => say("#9 CACHED"),
+        false => say(&format!("#9 4.2 vmclaude-claude={version}=")),
+    }
     print(&reference);
     ExitCode::SUCCESS
 }
