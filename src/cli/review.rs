@@ -133,3 +133,23 @@ fn choose(waiting: &Waiting, roots: &Roots<'_>, files: &[String]) -> Result<Vec<
     }
     Ok(chosen)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tripwire::walk::Entry;
+
+    #[test]
+    fn what_was_put_back_is_not_restored_and_what_was_new_goes_first() {
+        let entry = || Entry { why: String::new(), kind: "file".into(), mode: 0o644, sha: None, stamp: [0; 6] };
+        let change = |path: &str, new: bool, put_back| {
+            let before = (!new).then(entry);
+            Change { side: Side::Project, path: path.into(), before, after: Some(entry()), put_back }
+        };
+        let all = vec![change("a", false, false), change("a", false, true), change("b", true, false)];
+        let order: Vec<String> = to_restore(all).expect("can be").iter().map(|c| c.path.clone()).collect();
+        assert_eq!(order, ["b", "a"]);
+        let refused = to_restore(vec![change("a", false, true)]).expect_err("nothing to do");
+        assert!(refused.what.contains("put back") && refused.code == 64, "{refused}");
+    }
+}

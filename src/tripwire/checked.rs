@@ -81,12 +81,13 @@ impl Checked {
             if side == Side::Git && self.outside != other.outside {
                 continue;
             }
+            let (mine, others) = (self.protected.of(side), other.protected.of(side));
+            let both: Vec<&String> = mine.iter().filter(|path| others.contains(path)).collect();
             // What is on the way in place of a directory is listed too.
-            let is_theirs = |path: &String| {
-                other.protected.of(side).iter().any(|p| is_at_or_below(path, p) || is_at_or_below(p, path))
-            };
+            let is_theirs = |path: &String| both.iter().any(|p| is_at_or_below(path, p) || is_at_or_below(p, path));
             own.tree.retain(|path, _| !is_theirs(path));
-            own.tree.extend(theirs.tree.iter().map(|(path, entry)| (path.clone(), entry.clone())));
+            let taken = theirs.tree.iter().filter(|(path, _)| is_theirs(path));
+            own.tree.extend(taken.map(|(path, entry)| (path.clone(), entry.clone())));
         }
     }
 

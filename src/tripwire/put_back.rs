@@ -5,6 +5,7 @@ use super::change::{Change, between};
 use super::checked::{Checked, Protected, is_at_or_below};
 use super::classes::Side;
 use super::store::Store;
+use super::walk::Entry;
 use super::{beneath, names, restore};
 use crate::error::{Context, Failure, Result};
 use crate::plan::folded::is_within;
@@ -67,7 +68,7 @@ impl Hand<'_> {
         let mut done = Vec::new();
         for side in [Side::Project, Side::Git] {
             let (Some(was), Some(is)) = (before.of(side), after.of(side)) else { continue };
-            let is_dir = |entry: Option<&super::walk::Entry>| entry.is_some_and(|entry| entry.kind == "dir");
+            let is_dir = |entry: Option<&Entry>| entry.is_some_and(|entry| entry.kind == "dir");
             for path in before.protected.of(side) {
                 let crowded = is.gaps.contains(path) && !was.gaps.contains(path);
                 if is_dir(is.tree.get(path)) && (crowded || !is_dir(was.tree.get(path))) {
@@ -115,12 +116,12 @@ impl Hand<'_> {
         if before.is_some_and(|entry| self.store.kept(entry).is_none()) {
             return restore(self.store, root, change).map(|()| None);
         }
+        let path = names::bytes(&change.path).unwrap_or_default();
+        let is_kept = |after: &Entry| after.kind != "file" || self.store.kept(after).is_some();
         let aside = match &change.after {
-            Some(after) if after.kind == "dir" || after.kind == "file" && self.store.kept(after).is_none() => {
-                self.aside(change)?
-            }
+            _ if beneath::is_dir_at(root, &path) => self.aside(change)?,
+            Some(after) if !is_kept(after) => self.aside(change)?,
             Some(_) if before.is_none() => {
-                let path = names::bytes(&change.path).unwrap_or_default();
                 beneath::remove(root, &path).what(|| format!("cannot remove {}", change.path))?;
                 None
             }

@@ -174,6 +174,7 @@ fn a_link_or_a_directory_in_place_of_something_is_put_out_of_the_way() {
         fs::rename(p.at(".git"), p.at("moved")).expect("mv");
         p.write("moved/config", "[evil]\n");
         std::os::unix::fs::symlink("moved", p.at(".git")).expect("ln");
+        fs::remove_file(p.at("moved/hooks/pre-commit")).expect("rm");
         fs::remove_file(p.at("m/.git")).expect("rm");
         p.write("m/.git/config", "[evil]\n");
     });
@@ -185,6 +186,12 @@ fn a_link_or_a_directory_in_place_of_something_is_put_out_of_the_way() {
     let aside: Vec<_> = outcome.put_back.iter().filter_map(|put| put.aside.as_deref()).collect();
     assert_eq!(aside, ["m/.git.vmclaude-1"]);
     assert_eq!(place.read("m/.git.vmclaude-1/config").as_deref(), Some("[evil]\n"), "nothing is lost");
+    let outcome = place.session(&protected, |p| {
+        fs::remove_file(p.at(".git/hooks/pre-commit")).expect("rm");
+        p.write(".git/hooks/pre-commit/x", "in a directory");
+    });
+    assert!(outcome.put_back.iter().all(|put| put.failed.is_none()), "{outcome:?}");
+    assert_eq!(place.read(".git/hooks/pre-commit").as_deref(), Some("echo mine\n"));
 }
 
 #[test]
