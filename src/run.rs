@@ -191,21 +191,15 @@ fn place(host: &Host, settings: &Settings, project: &Project, root: &File) -> Re
     Ok(Place { root: project.root.clone(), rest: project.rest.clone(), identity, state, git })
 }
 
-/// What of Git's the project holds, and what its configuration names; a person is told when there may be more.
+/// What of Git's the project holds; a person is told when there may be more.
 fn of_git(host: &Host, root: &Path) -> Vec<protect::Git> {
-    let (found, named) = std::thread::scope(|scope| {
-        let named = scope.spawn(|| git::named(host, root));
-        (enrollment::git::find(root), named.join().unwrap_or_default())
-    });
-    let mut all = found.unwrap_or_else(|some| {
+    git::held(host, root).unwrap_or_else(|some| {
         if host.tty[2] {
             let next = "name them in config.toml: [protect] paths = [\"DIRECTORY/.git\"]";
             report::note(&format!("not all directories were searched for repositories to be protected; {next}"));
         }
         some
-    });
-    all.extend(named);
-    all
+    })
 }
 
 fn plan(

@@ -4,7 +4,7 @@
 mod named;
 mod outside;
 
-pub use named::named;
+pub use named::held;
 pub use outside::{Outside, TAG, outside, pin};
 
 use crate::enrollment::programs;

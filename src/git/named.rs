@@ -2,14 +2,26 @@
 //! They are as good as `.git/hooks` and `.git/config`, wherever they lie.
 
 use super::{LIMIT, git};
+use crate::enrollment;
 use crate::host::Host;
 use crate::plan::protect::Git;
 use crate::session::ask;
 use std::path::{Component, Path, PathBuf};
 
+/// Everything of Git's in the project at `root` (canonical), what is named included; `Err`: the same, but there are more
+/// directories than were looked into.
+pub fn held(host: &Host, root: &Path) -> Result<Vec<Git>, Vec<Git>> {
+    let (found, named) = std::thread::scope(|scope| {
+        let named = scope.spawn(|| named(host, root));
+        (enrollment::git::find(root), named.join().unwrap_or_default())
+    });
+    let with = |found: Vec<Git>| [found, named.clone()].concat();
+    found.map(&with).map_err(&with)
+}
+
 /// Asks the host's git which of them lie below `root` (canonical), as it would itself find them there. A link on the way
 /// counts as itself and as what it leads to.
-pub fn named(host: &Host, root: &Path) -> Vec<Git> {
+fn named(host: &Host, root: &Path) -> Vec<Git> {
     let Some(mut command) = git(host) else { return Vec::new() };
     command.current_dir(root).args(["config", "--includes", "--null", "--show-origin", "--get-regexp"]);
     command.arg(r"^(core\.hookspath|include\.path|includeif\..*\.path)$");
