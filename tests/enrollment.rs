@@ -195,6 +195,40 @@ fn a_damaged_registry_stops_every_verb_and_is_not_overwritten() {
 }
 
 #[test]
+fn a_registry_that_was_lost_stays_lost_until_something_is_enrolled() {
+    let home = Home::new();
+    let (p, q, out) = (home.dir("p"), home.dir("q"), home.dir("out"));
+    assert_eq!(home.run(&p, &["enroll"]).code, 0);
+    let file = home.state().join("registry");
+    let old = std::fs::read(&file).expect("read");
+    std::fs::remove_file(&file).expect("rm");
+    std::fs::remove_file(home.state().join("hook.zsh")).expect("rm");
+    // A vmclaude that is not completely installed: its enroll fails in the middle.
+    let bin = home.dir("bin").join("vmclaude");
+    std::fs::copy(env!("CARGO_BIN_EXE_vmclaude"), &bin).expect("cp");
+    let mut incomplete = Command::new(&bin);
+    incomplete.arg("enroll").current_dir(&q).env_clear().env("HOME", home.root.join("home"));
+    let hook = home.run(&out, &["hook", "--install"]);
+    assert_eq!(hook.code, 0, "an upgrade is possible: {}", hook.err);
+    assert!(hook.err.contains("is missing") && hook.err.contains("vmclaude enroll"), "{}", hook.err);
+    assert!(home.state().join("hook.zsh").is_file());
+    let unenroll = home.run(&out, &["unenroll", "--yes", "."]);
+    assert!(unenroll.code == 78 && unenroll.err.contains("it is missing"), "{} {}", unenroll.code, unenroll.err);
+    let failed = done(&mut incomplete);
+    assert!(failed.code == 78 && failed.err.contains("vmclaude-shim"), "{}", failed.err);
+    for dir in [&p, &q, &out] {
+        let ran = done(Command::new(home.state().join("shims/claude")).current_dir(dir).stdin(Stdio::null()));
+        assert_eq!((ran.code, ran.out.as_str()), (78, ""), "{}", ran.err);
+    }
+    assert!(!file.exists(), "nothing but an enrollment makes a list anew");
+    std::fs::write(&file, &old).expect("write");
+    assert_eq!(home.run(&p, &["where"]).code, 0, "put back is as before");
+    std::fs::remove_file(&file).expect("rm");
+    assert_eq!(home.run(&q, &["enroll"]).code, 0);
+    assert!(home.run(&q, &["list"]).out.ends_with("/q\n"));
+}
+
+#[test]
 fn completion_never_boots_a_machine() {
     let home = Home::new();
     let p = home.dir("p");

@@ -25,7 +25,7 @@ pub(super) fn run(host: &Host, words: &Unenroll) -> Result<Exit> {
     if !words.yes {
         confirm(host, &dir)?;
     }
-    let mut store = Store::open(host)?;
+    let mut store = Store::open_known(host)?;
     let before = store.entries.clone();
     let removed = remove(&mut store.entries, &dir, identity);
     if removed.is_empty() {

@@ -9,6 +9,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use vmclaude_shim::Refusal;
+use vmclaude_shim::refusal::Damage;
 use vmclaude_shim::registry::{Entry, FILE, LOCK, Registry, escape, render, unescape, was_initialised};
 
 /// Other contents after every change of the registry. Prompts read it, because a shell can do that without a process.
@@ -18,14 +19,15 @@ pub const STAMP: &str = "stamp";
 pub struct Store {
     /// What is enrolled. Nothing is written before [`Store::save`].
     pub entries: Vec<Entry>,
-    /// Whether an earlier registry was lost.
+    /// Whether an earlier registry was lost. It stays so, and claude refuses everywhere, until [`Store::save`].
     pub was_lost: bool,
     path: PathBuf,
     _lock: Lock,
 }
 
 impl Store {
-    /// Takes the lock and reads. A registry that is missing is begun anew; one that is damaged is not overwritten.
+    /// Takes the lock and reads. Only where there has never been a registry is an empty one begun: one that was lost stays lost
+    /// until [`Store::save`], because an empty one in its place would send every enrolled directory to the host.
     ///
     /// # Errors
     /// When the state directory cannot be made or trusted, or the registry is damaged.
@@ -37,11 +39,25 @@ impl Store {
         let path = state.join(FILE);
         // Looked at under the lock: two first enrollments at once must not both find nothing.
         let is_there = path.symlink_metadata().is_ok();
-        if !is_there {
+        if !is_there && !before {
             // At once: from the lock on, a missing registry is a lost one.
             write_atomic(&path, &render(&[]), 0o600)?;
         }
-        Ok(Store { entries: read(state)?, was_lost: before && !is_there, path, _lock: lock })
+        let was_lost = before && !is_there;
+        let entries = if was_lost { Vec::new() } else { read(state)? };
+        Ok(Store { entries, was_lost, path, _lock: lock })
+    }
+
+    /// The registry, for a change that makes sense only when what was enrolled is known.
+    ///
+    /// # Errors
+    /// As [`Store::open`], and when the registry was lost.
+    pub fn open_known(host: &Host) -> Result<Store> {
+        let store = Store::open(host)?;
+        match store.was_lost {
+            true => Err(refused(Refusal::Registry { path: store.path, damage: Damage::Missing })),
+            false => Ok(store),
+        }
     }
 
     /// Replaces the registry by what `entries` holds now.

@@ -40,6 +40,24 @@ fn installing_twice_is_installing_once_and_uninstalling_gives_every_byte_back() 
 }
 
 #[test]
+fn an_upgrade_over_a_lost_registry_says_so_and_claude_still_refuses() {
+    let world = lived_in();
+    world.install();
+    let project = world.home("src/proj");
+    std::fs::create_dir_all(&project).expect("mkdir");
+    let enroll = |words: &[&str]| done(world.clean(Command::new(world.home(".local/bin/vmclaude")).args(words)));
+    assert_eq!(enroll(&["enroll", "home/src/proj"]).code, 0);
+    std::fs::remove_file(world.home(".local/state/vmclaude/registry")).expect("rm");
+    let again = world.install();
+    for part in ["the list of enrolled directories is missing", "vmclaude enroll"] {
+        assert!(again.err.contains(part), "{part}: {}", again.err);
+    }
+    let mut claude = Command::new(world.home(".local/state/vmclaude/shims/claude"));
+    let ran = done(world.clean(&mut claude).current_dir(&project));
+    assert_eq!((ran.code, ran.out.as_str()), (78, ""), "{}", ran.err);
+}
+
+#[test]
 fn purge_leaves_nothing() {
     let world = lived_in();
     let before = world.snapshot();
