@@ -74,12 +74,22 @@ edit() { # START-FILE SHELL PART...
   note "rc $file"
   cmp -s "$stage/edited" "$real" || { make_dir "$(dirname "$real")"; put "$stage/edited" "$real"; }
 }
+zsh_dir() { # where a zsh that starts now reads its files: ~/.zshenv may decide that, and need not tell whoever it starts
+  dir=$(zsh -c 'print -r -- ${ZDOTDIR:-$HOME}' </dev/null 2>/dev/null | tail -n 1) || dir=''
+  case $dir in /*) say "$dir" ;; *) say "${ZDOTDIR:-$HOME}" ;; esac
+}
+edit_zsh() { # DIRECTORY: that of all start files but the first, which is read in the home where nobody has set ZDOTDIR yet
+  [ "$1" = "$HOME" ] || edit "$1/.zshenv" zsh bin env words
+  edit "$1/.zprofile" zsh env
+  edit "$1/.zshrc" zsh hook
+}
 edit_all() {
-  z=${ZDOTDIR:-$HOME}
+  # As this process was started, and as one is that inherits nothing: the two can differ.
+  z=$(zsh_dir) fresh=$(unset ZDOTDIR; zsh_dir)
   if has zsh || [ -e "$z/.zshrc" ]; then
-    edit "$z/.zshenv" zsh bin env words
-    edit "$z/.zprofile" zsh env
-    edit "$z/.zshrc" zsh hook
+    edit "$HOME/.zshenv" zsh bin env words
+    edit_zsh "$z"
+    [ "$fresh" = "$z" ] || edit_zsh "$fresh"
   fi
   if has bash || [ -e "$HOME/.bashrc" ]; then
     edit "$HOME/.bashrc" bash bin hook

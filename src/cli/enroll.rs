@@ -12,6 +12,7 @@ use crate::hook::{self, Shell};
 use crate::host::Host;
 use crate::plan::state::Home;
 use crate::report;
+use crate::session::ask_shell;
 use crate::state::{self, import};
 use std::path::{Path, PathBuf};
 use vmclaude_shim::decide::{Chain, in_tree};
@@ -170,20 +171,25 @@ fn offer_guard(host: &Host) -> Result<()> {
 /// What to type so that the user's shell loads its hook; `None` when it does, or when we do not know that shell.
 pub(super) fn missing_hook(host: &Host) -> Option<String> {
     let name = Path::new(host.var("SHELL")?).file_name()?.to_str()?;
-    let shell = Shell::ALL.into_iter().find(|s| s.name() == name)?;
+    missing_lines(host, Shell::ALL.into_iter().find(|s| s.name() == name)?)
+}
+
+/// What to type so that this shell loads its hook; `None` when its start file does.
+pub(super) fn missing_lines(host: &Host, shell: Shell) -> Option<String> {
     let dir = |var: &str, default: &str| host.var(var).map_or_else(|| host.home.join(default), PathBuf::from);
     let start = match shell {
-        Shell::Zsh => dir("ZDOTDIR", "").join(".zshrc"),
+        Shell::Zsh => ask_shell::zsh_dir(host).unwrap_or_else(|| dir("ZDOTDIR", "")).join(".zshrc"),
         Shell::Bash => host.home.join(".bashrc"),
         Shell::Fish => dir("XDG_CONFIG_HOME", ".config").join("fish/conf.d/vmclaude.fish"),
     };
     let text = std::fs::read(&start).unwrap_or_default();
     let text = String::from_utf8_lossy(&text);
-    let hook = hook::file(&host.dirs.state, shell);
-    if text.contains(&*hook.to_string_lossy()) || text.contains("vmclaude hook") {
+    let hook = hook::file(&host.dirs.state, shell).to_string_lossy().into_owned();
+    // As a person writes it, and as `hook --rc` does.
+    if text.contains(&hook) || text.contains(&hook::quote(shell, &hook)) || text.contains("vmclaude hook") {
         return None;
     }
     let parent =
         start.parent().filter(|p| !p.exists()).map_or_else(String::new, |p| format!("mkdir -p {} && ", quoted(p)));
-    Some(format!("{parent}vmclaude hook --rc {name} >> {}", quoted(&start)))
+    Some(format!("{parent}vmclaude hook --rc {} >> {}", shell.name(), quoted(&start)))
 }

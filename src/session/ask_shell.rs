@@ -37,11 +37,19 @@ pub enum Means {
 pub fn all(host: &Host) -> Vec<(Shell, Means)> {
     let here = Shell::ALL.into_iter().filter_map(|shell| Some((shell, find(shell, host)?)));
     let running: Vec<_> =
-        here.map(|(shell, file)| (shell, start(shell, &file).map(|c| std::thread::spawn(|| hear(c))))).collect();
+        here.map(|(shell, file)| (shell, ask(shell, &file).map(|c| std::thread::spawn(|| means(&hear(c)))))).collect();
     let answer = |(shell, thread): (Shell, Option<std::thread::JoinHandle<Means>>)| {
         (shell, thread.and_then(|thread| thread.join().ok()).unwrap_or(Means::Unknown))
     };
     running.into_iter().map(answer).collect()
+}
+
+/// Where zsh reads its start files, which `~/.zshenv` may decide without telling whoever it starts; `None` when it did not say.
+pub fn zsh_dir(host: &Host) -> Option<PathBuf> {
+    let zsh = find(Shell::Zsh, host)?;
+    let said = hear(start(&zsh, &["-c", "print -r -- ${ZDOTDIR:-$HOME}"])?);
+    let dir = PathBuf::from(said.trim_end().rsplit('\n').next()?);
+    dir.is_absolute().then_some(dir)
 }
 
 /// The one that the user has chosen, else the one in a usual place.
@@ -89,17 +97,22 @@ printf '\nvmclaude-means:%s:%s\n' $k "$v""#
     }
 }
 
+fn ask(shell: Shell, file: &Path) -> Option<std::process::Child> {
+    start(file, &["-i", "-c", question(shell)])
+}
+
 /// In a session of its own: no shell may take the terminal from whoever asks.
-fn start(shell: Shell, file: &Path) -> Option<std::process::Child> {
+fn start(file: &Path, words: &[&str]) -> Option<std::process::Child> {
     let mut command = Command::new(file);
-    command.args(["-i", "-c", question(shell)]).current_dir("/");
+    command.args(words).current_dir("/");
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
     // SAFETY: setsid is async-signal-safe and touches no memory.
     unsafe { command.pre_exec(|| nix::unistd::setsid().map(drop).map_err(Into::into)) };
     command.spawn().ok()
 }
 
-fn hear(mut child: std::process::Child) -> Means {
+/// What it prints, within the limit.
+fn hear(mut child: std::process::Child) -> String {
     let out = child.stdout.take();
     let reader = std::thread::spawn(move || {
         let mut bytes = Vec::new();
@@ -114,7 +127,7 @@ fn hear(mut child: std::process::Child) -> Means {
     let _ = killpg(Pid::from_raw(i32::try_from(child.id()).unwrap_or(i32::MAX)), Signal::SIGKILL);
     let _ = child.wait();
     let bytes = reader.join().unwrap_or_default();
-    means(&String::from_utf8_lossy(&bytes))
+    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 fn means(said: &str) -> Means {

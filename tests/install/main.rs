@@ -256,6 +256,47 @@ fn every_shell_finds_both_programs_afterwards() {
     assert_eq!(zsh.out, "_vmclaude\n", "{}", zsh.err);
 }
 
+/// `~/.zshenv` may say where the other start files are, with or without telling whoever zsh starts.
+#[test]
+fn zsh_finds_its_lines_wherever_its_start_files_are() {
+    for (export, inherited) in [("export ", true), ("export ", false), ("", false)] {
+        let world = World::new();
+        world.write(".zshenv", format!("{export}ZDOTDIR=~/.config/zsh\n").as_bytes());
+        world.write(".config/zsh/.zshrc", b"setopt autocd\n");
+        let before = world.snapshot();
+        let install = |zdotdir: Option<&str>, words: &[&str]| {
+            let mut command = Command::new("/bin/sh");
+            world.clean(command.arg(world.root.join("release/install.sh")).arg("--no-image").args(words));
+            zdotdir.map(|dir| command.env("ZDOTDIR", world.home(dir)));
+            let said = done(&mut command);
+            assert_eq!(said.code, 0, "{}", said.err);
+        };
+        let zdotdir = inherited.then_some(".config/zsh");
+        install(zdotdir, &[]);
+        let shim = world.home(".local/state/vmclaude/shims/claude");
+        let ask = |words: &[&str]| {
+            let mut zsh = Command::new("zsh");
+            world.clean(zsh.args(words)).env("PATH", "/usr/bin:/bin");
+            done(&mut zsh)
+        };
+        let plain = ask(&["-c", "whence -p claude"]);
+        assert_eq!(plain.out, format!("{}\n", shim.display()), "{export} {inherited}: {}", plain.err);
+        for words in [&["-ic", "whence -w claude"][..], &["-ilc", "whence -w claude"]] {
+            let said = ask(words);
+            assert_eq!(said.out, "claude: function\n", "{export} {inherited} {words:?}: {}", said.err);
+        }
+        let status = |shell: &str| {
+            let mut command = Command::new(world.home(".local/bin/vmclaude"));
+            world.clean(command.args(["status", "--json"])).env("SHELL", shell);
+            done(&mut command).out
+        };
+        assert!(!status("/usr/bin/zsh").contains("does not load the hook"), "{}", status("/usr/bin/zsh"));
+        // Where the files were then counts, not where they would be now.
+        install(Some("elsewhere"), &["--uninstall", "--purge", "--yes"]);
+        assert!(before == world.snapshot(), "{export} {inherited}: {:#?}", world.snapshot().keys());
+    }
+}
+
 #[test]
 fn packages_that_are_missing_come_in_one_command() {
     let world = World::new();

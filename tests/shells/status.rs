@@ -145,7 +145,14 @@ fn what_claude_means_in_each_shell_is_asked_of_that_shell() {
         assert_eq!(told, all.collect::<Vec<_>>(), "{said}");
     };
     let file = world.path("bin/claude").display().to_string();
-    expect(&status(&world, "", "\"$T\""), [&file, &file, &file]);
+    let said = status(&world, "", "\"$T\"");
+    expect(&said, [&file, &file, &file]);
+    for shell in ["bash", "fish", "zsh"] {
+        let told = next(&said, &format!("in {shell}, claude does not mean"));
+        assert!(told.len() == 1 && told[0].contains(&format!("vmclaude hook --rc {shell} >> ")), "{told:?}");
+    }
+    let shim = status(&world, "export PATH=\"$S/shims:$PATH\"", "\"$T\"");
+    assert_eq!(next(&shim, "claude does not mean"), [""; 0], "the shim is the one of vmclaude: {shim}");
     put("x/.zshrc", &lines("zsh"));
     put("ho me's/.bashrc", &lines("bash"));
     put("ho me's/.config/fish/conf.d/vmclaude.fish", &lines("fish"));

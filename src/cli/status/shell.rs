@@ -1,10 +1,10 @@
 //! What `vmclaude status` says of shells: hooks, shim, PATH, the claude that each shell would run, the second barrier.
 
-use crate::cli::enroll::missing_hook;
+use crate::cli::enroll::{missing_hook, missing_lines};
 use crate::cli::route;
 use crate::enrollment::{barrier, shown, store};
 use crate::files::quoted;
-use crate::hook::claude::Registered;
+use crate::hook::{self, claude::Registered};
 use crate::host::Host;
 use crate::report::status::{InShell, Problem, Runs, Shell};
 use crate::session::ask_shell::{self, Means};
@@ -55,7 +55,10 @@ pub(super) fn look(
     let installed = wrong.is_none();
     let same = known.filter(|k| (k.installed, k.shim_first, &k.on_path) == (installed, shim_first, &on_path));
     let shells = same.map_or_else(|| every_shell(host), |known| known.shells.clone());
-    problems.extend(shells.iter().filter_map(other_meaning));
+    // A shim that was set up with other directories is one all the same.
+    let shims = [Some(host.dirs.state.join("shims/claude")), on_path.clone().filter(|_| elsewhere)];
+    let is_shim = |file: &str| shims.iter().flatten().any(|shim| shown(shim) == file);
+    problems.extend(shells.iter().filter_map(|shell| other_meaning(host, shell, is_shim)));
     Shell { installed, on_path, shim_first, shells, guard: second_barrier(host, problems) }
 }
 
@@ -95,16 +98,21 @@ fn on_path(host: &Host) -> Option<PathBuf> {
     std::env::split_paths(path).map(|dir| dir.join("claude")).find(runs)
 }
 
-/// What is wrong in a shell where the word means something of the user's own.
-fn other_meaning(shell: &InShell) -> Option<Problem> {
-    let other = match shell.claude.as_str() {
-        "function" => "it is a function of your own".to_owned(),
-        words if words.starts_with(ALIAS) => format!("it is the {words}"),
+/// What is wrong in a shell where the word means something of the user's own, or the host's file.
+fn other_meaning(host: &Host, shell: &InShell, is_shim: impl Fn(&str) -> bool) -> Option<Problem> {
+    let name = shell.name;
+    let taken_out = || format!("take it out of the start files of {name}, then: exec {name}");
+    let (other, next) = match shell.claude.as_str() {
+        "function" => ("it is a function of your own".to_owned(), taken_out()),
+        words if words.starts_with(ALIAS) => (format!("it is the {words}"), taken_out()),
+        file if file.starts_with('/') && !is_shim(file) => {
+            let kind = hook::Shell::ALL.into_iter().find(|shell| shell.name() == name);
+            let lines = kind.and_then(|shell| missing_lines(host, shell));
+            (format!("it is the file {file}"), lines.unwrap_or_else(|| format!("{name} -ic 'type -a claude'")))
+        }
         _ => return None,
     };
-    let name = shell.name;
     let what = format!("in {name}, claude does not mean the one of vmclaude");
-    let next = format!("take it out of the start files of {name}, then: exec {name}");
     Some(Problem { what, because: vec![other], next: Some(next) })
 }
 
