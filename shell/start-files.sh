@@ -98,7 +98,11 @@ edit_all() {
     if grep -qs bashrc "$login"; then edit "$login" login bin env; else edit "$login" login bin env hook; fi
   fi
   conf=$(xdg "${XDG_CONFIG_HOME-}" .config)/fish
-  if has fish || [ -d "$conf" ]; then edit "$conf/conf.d/vmclaude.fish" fish bin hook; fi
+  if has fish || [ -d "$conf" ]; then
+    edit "$conf/conf.d/vmclaude.fish" fish bin hook
+    # It is read behind all of conf.d, and an alias in it would be the last word where no prompt looks.
+    [ ! -e "$conf/config.fish" ] || edit "$conf/config.fish" fish hook
+  fi
 }
 unedit() {
   real=$1

@@ -20,15 +20,21 @@ function __vmclaude_front {
 __vmclaude_front
 # Before each prompt. Starts a process only when the directory or what is enrolled has changed, and leaves $? as it was.
 function __vmclaude_guard {
-  \builtin local st=$? IFS=$' \t\n' p d w v f r mark=$'\n''vmclaude is here:' why=
+  \builtin local st=$? IFS=$' \t\n' p d w v n f r mark=$'\n''vmclaude is here:' why=
   # An alias beats a function. One that leads back to claude may stay. BASH_ALIASES would be shorter; bash 3.2 lacks it.
   if \builtin alias claude >/dev/null 2>&1; then
     v=$(\builtin alias claude); v=${v#*=}; v=${v#[\"\']}; v=${v%[\"\']}
     w=$v
     while [[ $w == *' '* ]]; do
-      case ${w%% *} in *=*|command|env|nice|time) w=${w#* } ;; *) break ;; esac
+      n=${w%% *}
+      case $n in *=*) n=${n%%=*} ;; command|env|nice|time) n=x ;; *) break ;; esac
+      # Another PATH can lead anywhere, and so can what only looks like a variable.
+      case $n in ''|PATH|*[!A-Za-z0-9_]*) break ;; esac
+      w=${w#* }
     done
     w=${w%% *}
+    # Behind the first command there could be another.
+    case $v in *[\;\&\|\`$'\n']*|*\$'('*|*[\<\>]'('*) w='' ;; esac
     case $w in claude|vmclaude) ;; *)
       \builtin unalias claude
       \builtin printf -v v %q "$v"
@@ -43,21 +49,35 @@ function __vmclaude_guard {
     if [[ -x ${d:-.}/claude && ! -d ${d:-.}/claude ]]; then __vmclaude_front; break; fi
   done
   [[ -n $why ]] && \builtin printf '%s\n' "vmclaude: $why" >&2
-  w=
+  w='' n='' f=''
   if [[ -r @STAMP@ ]]; then \builtin read -r w <@STAMP@ || w=; fi
   if [[ ${__vmclaude_at-} != "$w $PWD" ]]; then
     __vmclaude_at="$w $PWD"
     # One subshell for both questions: what is the function, and what is this directory?
-    r=0
+    n=1 r=0
     v=$(\builtin declare -f claude; \builtin printf '%s' "$mark"; \builtin exec @WHERE@ 2>/dev/null </dev/null) || r=$?
-    f=${v%%"$mark"*}; v=${v#*"$mark"}
-    # Another function may be somebody's own wrapper, so it is named and not fought.
-    if [[ $f != *'refusing to run claude'* ]]; then
-      \builtin printf '%s\n' "vmclaude: a shell function 'claude' replaced the one of vmclaude: run 'vmclaude status'" >&2
-    fi
+    f=${v%%"$mark"*}; f=${f%$'\n'}; v=${v#*"$mark"}
+  elif (( BASH_VERSINFO[0] * 100 + BASH_VERSINFO[1] >= 503 )); then
+    \builtin eval 'f=${ \builtin declare -f claude; }'
+  elif [[ -n ${VMCLAUDE_TREE-} ]]; then
+    # Before 5.3 only a copy of the shell can tell. Where it matters.
+    f=$(\builtin declare -f claude)
+  else
+    f=${__vmclaude_fn-}
+  fi
+  # Another function may be somebody's own wrapper, so it is named and not fought. None at all is the shim.
+  if [[ -z $f || $f == *'refusing to run claude'* ]]; then
+    __vmclaude_fn=
+  elif [[ $f != "${__vmclaude_fn-}" ]]; then
+    __vmclaude_fn=$f
+    \builtin printf '%s\n' "vmclaude: a shell function 'claude' replaced the one of vmclaude: run 'vmclaude status'" >&2
+  fi
+  if [[ -n $n ]]; then
     if [[ $v != "${VMCLAUDE_TREE-}" ]]; then
       VMCLAUDE_TREE=$v
-      if [[ -n $v ]]; then
+      if [[ -n $v && -n $__vmclaude_fn ]]; then
+        \builtin printf 'vmclaude: %q is enrolled, but claude is a function of your own in this shell\n' "$v" >&2
+      elif [[ -n $v ]]; then
         \builtin printf 'vmclaude: claude runs in a VM here (%q)\n' "$v" >&2
       elif [[ $r == 0 ]]; then
         \builtin printf '%s\n' 'vmclaude: claude runs on the host here' >&2

@@ -17,8 +17,54 @@ function __vmclaude_front
     set -gx PATH @SHIMS@ $p
 end
 __vmclaude_front
+# What is called claude here: ours, nothing (then it is the shim), an alias that leads back to it, an alias around the VM, or
+# somebody's own function. An alias of fish is a function that says so of itself.
+function __vmclaude_what
+    set -l f (functions claude 2>/dev/null)
+    if builtin test -z "$f"
+        builtin echo none
+    else if string match -q -- '*refusing to run claude*' $f
+        builtin echo ours
+    else if not string match -qr -- '^function claude .*--description .?alias\\\\? claude[=\\\\ ]' $f
+        builtin echo function
+    else
+        set -l v (string trim -- $f | string match -rv -- '^(#.*|function claude .*|end|)$')
+        set -l w
+        for w in (string split -n ' ' -- $v)
+            contains -- $w command env nice time; and continue
+            # Another PATH can lead anywhere, and so can what only looks like a variable.
+            string match -qr -- '^(?!PATH=)[A-Za-z0-9_]+=' $w; or break
+        end
+        if builtin test (count $v) = 1; and contains -- "$w" claude vmclaude; and not string match -qr -- '[;&|(]' $v
+            builtin echo flags
+        else
+            builtin echo alias
+            builtin echo -- (string replace -r -- ' \$argv$' '' $v)
+        end
+    end
+end
+functions -e __vmclaude_claude
+functions -c claude __vmclaude_claude
 # Before each prompt. Starts a process only when the directory or what is enrolled has changed.
 function __vmclaude_guard --on-event fish_prompt
+    set -l what (__vmclaude_what)
+    if builtin test "$what[1]" = alias
+        functions -e claude
+        functions -c __vmclaude_claude claude
+        builtin echo "vmclaude: removed alias claude="(string escape -- "$what[2..-1]")": it would go around the VM (flags can stay: alias claude='claude ...')" >&2
+    else if builtin test "$what" != function
+        set -e __vmclaude_fn
+    else if not set -q __vmclaude_fn
+        # It may be somebody's own wrapper, so it is named and not fought.
+        set -g __vmclaude_fn 1
+        builtin echo "vmclaude: a function 'claude' replaced the one of vmclaude: run 'vmclaude status'" >&2
+    end
+    if not abbr --query claude 2>/dev/null
+        set -e __vmclaude_abbr
+    else if not set -q __vmclaude_abbr
+        set -g __vmclaude_abbr 1
+        builtin echo "vmclaude: an abbreviation 'claude' may go around the VM: abbr --erase claude" >&2
+    end
     # A claude in front of the shim: the shim moves to the front. Never merely because it is not the first.
     for d in $PATH
         builtin test "$d" = @SHIMS@; and break
@@ -31,20 +77,15 @@ function __vmclaude_guard --on-event fish_prompt
     builtin test -r @STAMP@; and read w <@STAMP@
     builtin test "$__vmclaude_at" = "$w $PWD"; and return
     set -g __vmclaude_at "$w $PWD"
-    # Another function may be somebody's own wrapper, so it is named and not fought.
-    if not functions claude 2>/dev/null | string match -q -- '*refusing to run claude*'
-        builtin echo "vmclaude: a function or alias 'claude' replaced the one of vmclaude: run 'vmclaude status'" >&2
-    end
-    if abbr --query claude 2>/dev/null
-        builtin echo "vmclaude: an abbreviation 'claude' may go around the VM: abbr --erase claude" >&2
-    end
     # fish itself complains about a missing program, past any redirection.
     set -l v
     builtin test -x @WHERE@; and set v (@WHERE@ 2>/dev/null </dev/null)
     set -l r $status
     if builtin test "$v" != "$VMCLAUDE_TREE"
         set -g VMCLAUDE_TREE $v
-        if builtin test -n "$v"
+        if builtin test -n "$v"; and set -q __vmclaude_fn
+            builtin echo "vmclaude: "(string escape -- $v)" is enrolled, but claude is a function of your own in this shell" >&2
+        else if builtin test -n "$v"
             builtin echo "vmclaude: claude runs in a VM here ("(string escape -- $v)")" >&2
         else if builtin test "$r" = 0
             builtin echo 'vmclaude: claude runs on the host here' >&2

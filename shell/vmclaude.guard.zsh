@@ -7,16 +7,21 @@ __vmclaude_front
 # Before each prompt. Starts a process only when the directory or what is enrolled has changed, and leaves $? as it was.
 function '__vmclaude_guard' {
   'builtin' 'emulate' '-L' 'zsh'
-  'builtin' 'local' d v w r why=
+  'builtin' 'local' d v w n r why=
   # An alias beats a function. One that leads back to claude may stay.
   if 'builtin' 'alias' 'claude' >/dev/null 2>&1; then
     v=${aliases[claude]-${galiases[claude]-}}
     for w in ${(z)v}; do
       case $w in
-        *=*|noglob|nocorrect|command|env|nice|time) ;;
+        *=*) n=${w%%\=*} ;;
+        noglob|nocorrect|command|env|nice|time) n=x ;;
         *) break ;;
       esac
+      # Another PATH can lead anywhere, and so can what only looks like a variable.
+      case $n in ''|PATH|path|*[^A-Za-z0-9_]*) break ;; esac
     done
+    # Behind the first command there could be another.
+    case $v in *[\;\&\|\`]*|*$'\n'*|*'$('*|*[\<\>=]'('*) w= ;; esac
     if [[ $w != 'claude' && $w != 'vmclaude' ]]; then
       'builtin' 'unalias' 'claude'
       why="removed alias claude=${(V)v}: it would go around the VM (flags can stay: alias claude='claude ...')"
@@ -29,12 +34,12 @@ function '__vmclaude_guard' {
       __vmclaude_front; break
     fi
   done
-  # Another function: it may be somebody's own wrapper, so it is named and not fought.
-  if [[ ${functions[claude]-} != *'refusing to run claude'* ]]; then
-    [[ ${__vmclaude_fn-} == "${functions[claude]-}" ]] ||
-      why+="${why:+; }a shell function 'claude' replaced the one of vmclaude: run 'vmclaude status'"
-    'builtin' 'typeset' '-g' __vmclaude_fn="${functions[claude]-}"
-  fi
+  # Another function: it may be somebody's own wrapper, so it is named and not fought. None at all is the shim.
+  v=${functions[claude]-}
+  [[ $v != *'refusing to run claude'* ]] || v=
+  [[ -z $v || ${__vmclaude_fn-} == "$v" ]] ||
+    why+="${why:+; }a shell function 'claude' replaced the one of vmclaude: run 'vmclaude status'"
+  'builtin' 'typeset' '-g' __vmclaude_fn="$v"
   [[ -n $why ]] && 'builtin' 'print' '-ru2' '--' "vmclaude: $why"
   w=
   if [[ -r @STAMP@ ]]; then 'builtin' 'read' '-r' w <@STAMP@ || w=; fi
@@ -43,7 +48,9 @@ function '__vmclaude_guard' {
     r=0
     v=$(@WHERE@ 2>/dev/null </dev/null) || r=$?
     if [[ $v != "${VMCLAUDE_TREE-}" ]]; then
-      if [[ -n $v ]]; then
+      if [[ -n $v && -n $__vmclaude_fn ]]; then
+        'builtin' 'print' '-ru2' '--' "vmclaude: ${(V)v} is enrolled, but claude is a function of your own in this shell"
+      elif [[ -n $v ]]; then
         'builtin' 'print' '-ru2' '--' "vmclaude: claude runs in a VM here (${(V)v})"
       elif [[ $r == 0 ]]; then
         'builtin' 'print' '-ru2' '--' "vmclaude: claude runs on the host here"

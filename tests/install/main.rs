@@ -256,6 +256,23 @@ fn every_shell_finds_both_programs_afterwards() {
     assert_eq!(zsh.out, "_vmclaude\n", "{}", zsh.err);
 }
 
+/// Claude's own installer writes such an alias, and fish reads that file behind those of conf.d.
+#[test]
+fn an_alias_in_fishs_own_start_file_is_not_the_last_word() {
+    let world = lived_in();
+    world.write(".config/fish/config.fish", b"alias claude=\"~/.claude/local/claude\"");
+    let before = world.snapshot();
+    world.install();
+    let ask = |words: &[&str]| done(world.clean(Command::new("fish").args(words)));
+    let ours = "functions claude | string match -q '*refusing to run claude*'; and echo ours";
+    for words in [&["-c", ours][..], &["-ic", ours], &["-lc", ours]] {
+        let said = ask(words);
+        assert_eq!(said.out, "ours\n", "{words:?}: {}", said.err);
+    }
+    assert_eq!(world.run(&["--uninstall", "--purge", "--yes"]).code, 0);
+    assert!(before == world.snapshot(), "{:#?}", world.snapshot().keys());
+}
+
 /// `~/.zshenv` may say where the other start files are, with or without telling whoever zsh starts.
 #[test]
 fn zsh_finds_its_lines_wherever_its_start_files_are() {

@@ -121,6 +121,8 @@ fn the_command_prints_what_enroll_installs() {
     }
 }
 
+const OLD_BASH: &str = "(( BASH_VERSINFO[0] * 100 + BASH_VERSINFO[1] < 503 ))";
+
 /// Every process that a shell makes, counted by the kernel's calls: none while a hook is loaded, one at the first prompt and one
 /// after each `cd`, none at any other.
 #[test]
@@ -149,6 +151,8 @@ fn processes_are_made_after_a_change_of_directory_only() {
         assert_eq!(forks(name, &format!("{hook}\n{guard}")), 1, "{name}: the first prompt");
         assert_eq!(forks(name, &format!("{hook}\n{guard}\n{guard}\n{guard}")), 1, "{name}: the same directory");
         let after_cd = format!("{hook}\n{guard}\ncd \"$T\"\n{guard}\n{guard}\ncd \"$O\"\n{guard}\n{guard}");
-        assert_eq!(forks(name, &after_cd), 3, "{name}: after each cd");
+        // In a tree a bash before 5.3 needs a copy of itself to tell what a function is.
+        let old = name == "bash" && world.run(world.shell(&["bash", "-c"]).arg(OLD_BASH)).code == 0;
+        assert_eq!(forks(name, &after_cd), if old { 4 } else { 3 }, "{name}: after each cd");
     }
 }
