@@ -147,6 +147,52 @@ fn the_list_tells_what_has_become_of_each() {
 }
 
 #[test]
+fn a_directory_that_gave_its_path_to_another_stays_enrolled_or_that_is_said() {
+    let home = Home::new();
+    let p = home.dir("p");
+    assert_eq!(home.run(&p, &["enroll"]).code, 0);
+    std::fs::rename(&p, home.root.join("p-old")).expect("mv");
+    let old = home.root.join("p-old");
+    home.dir("p");
+    assert_eq!((home.run(&old, &["where"]).code, home.run(&p, &["where"]).code), (0, 78));
+    let anew = home.run(&p, &["enroll"]);
+    assert!(anew.code == 0 && anew.err.contains("/p-old, and stays enrolled"), "{}", anew.err);
+    for dir in [&p, &old] {
+        assert_eq!(home.run(dir, &["where"]).out, format!("{}\n", dir.display()));
+    }
+    // Out of sight.
+    std::fs::rename(&p, home.dir("home").join("p")).expect("mv");
+    home.dir("p");
+    let anew = home.run(&p, &["enroll"]);
+    assert!(anew.code == 0 && anew.err.contains("is not enrolled any more"), "{}", anew.err);
+    // One that was enrolled where it is now needs no words.
+    std::fs::rename(&p, home.root.join("p-third")).expect("mv");
+    home.dir("p");
+    assert_eq!(home.run(&home.root, &["enroll", "p-third"]).code, 0);
+    let anew = home.run(&p, &["enroll"]);
+    assert!(anew.code == 0 && !anew.err.contains("enrolled before is"), "{}", anew.err);
+    // To unenroll the path takes the word back for the directory that is not there any more.
+    let q = home.dir("q");
+    assert_eq!(home.run(&q, &["enroll"]).code, 0);
+    std::fs::rename(&q, home.root.join("q-old")).expect("mv");
+    home.dir("q");
+    let gone = home.run(&q, &["unenroll", "--yes"]);
+    assert!(gone.code == 0 && gone.err.contains("nor is ") && gone.err.contains("/q-old"), "{}", gone.err);
+}
+
+#[test]
+fn unenrolling_in_another_tree_says_whose_vm_it_is_then() {
+    let home = Home::new();
+    let (p, sub) = (home.dir("p"), home.dir("p/sub"));
+    assert_eq!(home.run(&p, &["enroll"]).code, 0);
+    assert_eq!(home.run(&sub, &["enroll", "--here"]).code, 0);
+    let told = home.run(&sub, &["unenroll", "--yes"]);
+    assert!(told.err.contains(&format!("claude runs in a VM with {} there", p.display())), "{}", told.err);
+    assert!(!told.err.contains("on the host"), "{}", told.err);
+    assert!(home.run(&p, &["unenroll", "--yes"]).err.contains("claude runs on the host there"));
+}
+
+#[test]
 fn leaving_the_vm_is_a_persons_word() {
     let home = Home::new();
     let p = home.dir("p");

@@ -1,7 +1,8 @@
 //! `vmclaude enroll`: from now on, `claude` typed in this directory runs in a VM.
 
 use crate::cli::args::Enroll;
-use crate::enrollment::registry::{Change, add};
+use crate::cli::list::moved_to;
+use crate::enrollment::registry::{Change, add, is_kept, keep};
 use crate::enrollment::store::{Store, install};
 use crate::enrollment::{barrier, canonical, refuse, shown};
 use crate::error::{Context, Failure, Result};
@@ -16,6 +17,7 @@ use crate::session::ask_shell;
 use crate::state::{self, import};
 use std::path::{Path, PathBuf};
 use vmclaude_shim::decide::{Chain, in_tree};
+use vmclaude_shim::registry::Entry;
 use vmclaude_shim::{Identity, Registry, Verdict};
 
 /// Enrolls a directory and installs the shim and the hooks.
@@ -32,9 +34,11 @@ pub(super) fn run(host: &Host, words: &Enroll) -> Result<Exit> {
     }
     let identity = Identity::of(&dir).what(|| format!("cannot look at {}", shown(&dir)))?;
     let change = add(&mut store.entries, &dir, identity, |path| path.symlink_metadata().is_err());
+    let before = keep_before(host, &mut store.entries, &change);
     install(host, &store.entries)?;
     store.save()?;
     tell(host, &dir, &change);
+    before.iter().for_each(|line| report::note(line));
     pin_git(host, &dir)?;
     // Before the guard, which makes settings where there were none.
     if store.entries.len() == 1 && change == Change::Added && host.can_ask() {
@@ -42,6 +46,23 @@ pub(super) fn run(host: &Host, words: &Enroll) -> Result<Exit> {
     }
     offer_guard(host)?;
     Ok(Exit::OK)
+}
+
+/// The directory that was enrolled at this path before stays enrolled where it is now: nobody has taken that word back. What
+/// to say of it.
+fn keep_before(host: &Host, entries: &mut Vec<Entry>, change: &Change) -> Option<String> {
+    let Change::Replaced(old) = change else { return None };
+    if is_kept(entries, old) {
+        return None;
+    }
+    if let Some(now) = moved_to(old, host).filter(|now| keep(entries, old, now)) {
+        return Some(format!("the one that was enrolled before is {}, and stays enrolled", shown(&now)));
+    }
+    Some(
+        "the one that was enrolled before is not enrolled any more: if you have moved it, claude runs on the host there\n  \
+         until you enroll it again"
+            .to_owned(),
+    )
 }
 
 /// Remembers where a linked worktree's or submodule's git directory is: the guest can write the pointer to it.
@@ -130,7 +151,7 @@ fn tell(host: &Host, dir: &Path, change: &Change) {
     report::note(&match change {
         Change::Added => format!("enrolled {dir}"),
         Change::Same => format!("{dir} was enrolled already"),
-        Change::Replaced => format!("enrolled {dir} anew: it is not the directory that was enrolled before"),
+        Change::Replaced(_) => format!("enrolled {dir} anew: it is not the directory that was enrolled before"),
         Change::Moved(old) => format!("enrolled {dir}, which was {} before", shown(old)),
     });
     if *change != Change::Same {

@@ -90,7 +90,7 @@ fn tree(entry: &Entry, host: &Host) -> Tree {
 }
 
 /// Most moves are a new name in the same directory, or led to where the user stands now.
-fn moved_to(entry: &Entry, host: &Host) -> Option<PathBuf> {
+pub(super) fn moved_to(entry: &Entry, host: &Host) -> Option<PathBuf> {
     let siblings = std::fs::read_dir(entry.path.parent()?).into_iter().flatten().flatten().map(|e| e.path());
     let above = host.cwd.iter().flat_map(|cwd| cwd.ancestors()).map(Path::to_path_buf);
     let is_it = |path: &PathBuf| path.is_dir() && Identity::of(path).is_ok_and(|id| id == entry.identity);
