@@ -96,7 +96,7 @@ fn run(start: &Start<'_>) -> u8 {
         Verdict::Vm(_) => become_vmclaude(start, &seat.state, words),
         Verdict::Host { below } => {
             let args: Vec<&[u8]> = words.iter().map(|arg| arg.to_bytes()).collect();
-            if let Some(refusal) = add_dir::refused(registry.as_ref(), &args) {
+            if let Some(refusal) = add_dir::refused(registry.as_ref(), start.var("HOME"), &args) {
                 return refuse(&refusal);
             }
             if let Some(below) = below {

@@ -52,10 +52,10 @@ fn confirm(host: &Host, why: &str) -> Result<()> {
 pub(super) fn become_host(host: &Host, args: &[OsString]) -> Result<Exit> {
     let registry = Registry::read(&host.dirs.state).map_err(refused)?;
     let bytes: Vec<&[u8]> = args.iter().map(|a| a.as_bytes()).collect();
-    if let Some(refusal) = vmclaude_shim::add_dir::refused(registry.as_ref(), &bytes) {
+    let var = |name: &str| host.env.get(OsStr::new(name)).map(OsString::as_os_str);
+    if let Some(refusal) = vmclaude_shim::add_dir::refused(registry.as_ref(), var("HOME"), &bytes) {
         return Err(refused(refusal));
     }
-    let var = |name: &str| host.env.get(OsStr::new(name)).map(OsString::as_os_str);
     let guard = Guard::read(std::process::id(), var(TRIED).map(OsStr::as_bytes), var(DEPTH).map(OsStr::as_bytes));
     let search = Search { path: var("PATH"), home: var("HOME"), state: &host.dirs.state, registry: registry.as_ref() };
     let Some((file, id)) = find_host_claude(&search, &guard.tried).filter(|_| !guard.is_too_deep()) else {
