@@ -145,9 +145,10 @@ pub fn render(entries: &[Entry]) -> Vec<u8> {
     bytes
 }
 
-/// Whether a registry has been there: what is missing now was lost.
+/// Whether a registry has been there: what is missing now was lost. The programs that take the directory which they lie in for
+/// the state directory tell so too: a copy of one elsewhere must not find that nothing is enrolled.
 pub fn was_initialised(state: &Path) -> bool {
-    [LOCK, "shims"].iter().any(|name| state.join(name).symlink_metadata().is_ok())
+    [LOCK, "shims", "where", "wrapper"].iter().any(|name| state.join(name).symlink_metadata().is_ok())
 }
 
 /// A path on one line: control characters and the backslash as `\xx`. Slashes stay, so that a prefix by components of the

@@ -112,6 +112,28 @@ const ROWS: &[Row] = &[
         78,
     ),
     row("an editor's wrapper: registry lost", ALL, r#"rm "$S/registry"; "$S/wrapper" "$H/claude" x"#, "", 78),
+    row(
+        "an editor's wrapper: a copy of it",
+        ALL,
+        r#"cp "$S/wrapper" "$W/x"; cd "$T"; "$W/x/wrapper" "$H/claude" x"#,
+        "",
+        78,
+    ),
+    row(
+        "an editor's wrapper: another name of it",
+        ALL,
+        r#"ln "$S/wrapper" "$W/x/wrapper"; cd "$T"; "$W/x/wrapper" "$H/claude" x"#,
+        "",
+        78,
+    ),
+    row("a copy of where", ALL, r#"cp "$S/where" "$W/x"; cd "$T"; "$W/x/where""#, "", 78),
+    row(
+        "an editor's wrapper: a link to it",
+        ALL,
+        r#"ln -s "$S/wrapper" "$W/x/w"; cd "$T"; "$W/x/w" "$H/claude" x"#,
+        "VM [x]\n",
+        0,
+    ),
     row("an editor's wrapper: --add-dir", ALL, r#""$S/wrapper" "$H/claude" --add-dir ../tr\ ee/sub"#, "", 78),
     row(
         "an editor's wrapper: vmclaude is gone",
