@@ -403,6 +403,14 @@ fn settings_that_cannot_be_changed_stay_as_they_are() {
     assert!(std::fs::read_to_string(home.root.join("dotfiles/claude.json")).expect("read").contains("guard"));
     assert_eq!(home.run(&p, &["guard", "--remove"]).code, 0);
     assert_eq!(std::fs::read_to_string(home.root.join("dotfiles/claude.json")).expect("read"), "{\"a\": 1}");
+    for empty in ["{}", "{}\n"] {
+        std::fs::write(home.root.join("dotfiles/claude.json"), empty).expect("write");
+        for verb in ["--install", "--remove", "--install", "--remove"] {
+            let done = home.run(&p, &["guard", verb]);
+            assert_eq!(done.code, 0, "{verb}: {}", done.err);
+        }
+        assert_eq!(std::fs::read_to_string(&settings).expect("the link leads there still"), empty);
+    }
     std::fs::remove_file(home.root.join("dotfiles/claude.json")).expect("rm");
     assert_eq!(home.run(&p, &["guard", "--install"]).code, 78, "a link into nothing");
     let elsewhere = |words: &[&str]| done(home.command(&p, words).env("CLAUDE_CONFIG_DIR", home.root.join("config")));

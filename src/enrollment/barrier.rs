@@ -88,6 +88,8 @@ fn edit(host: &Host, change: impl Fn(&str) -> std::result::Result<String, String
     if std::fs::read_to_string(&path).unwrap_or_default() != before {
         return Err(Failure::refused(what()).because("another program changed it just now").next("the same again"));
     }
+    // Behind a link there was a file before us.
+    let after = if after.is_empty() && named.is_symlink() { "{}\n".to_owned() } else { after };
     if after.is_empty() {
         std::fs::remove_file(&path).what(what)?;
         return Ok(true);

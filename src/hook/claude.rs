@@ -3,6 +3,7 @@
 use crate::hook::splice::Container;
 use crate::hook::{Shell, quote};
 use jsonc_parser::ast::Value as Json;
+use jsonc_parser::common::Ranged;
 use jsonc_parser::{CollectOptions, ParseOptions, parse_to_ast};
 use serde_json::{Value, json};
 use std::path::Path;
@@ -36,13 +37,7 @@ pub fn command(exe: &Path, state: &Path) -> Result<String, String> {
 /// Whether these settings have the hook.
 pub fn registered(settings: &str, command: &str) -> Registered {
     let all: Value = serde_json::from_str(settings).unwrap_or_default();
-    let commands = |event: &&str| -> Vec<String> {
-        let groups = all["hooks"][event].as_array().into_iter().flatten();
-        let hooks = groups.flat_map(|group| group["hooks"].as_array().into_iter().flatten());
-        let texts = hooks.filter_map(|hook| hook["command"].as_str());
-        texts.filter(|text| is_ours(text)).map(str::to_owned).collect()
-    };
-    let ours: Vec<Vec<String>> = EVENTS.iter().map(commands).collect();
+    let ours: Vec<Vec<String>> = EVENTS.iter().map(|event| ours(&all, event)).collect();
     match () {
         () if ours.iter().all(|texts| *texts == [command]) => Registered::Yes,
         () if ours.iter().all(Vec::is_empty) => Registered::No,
@@ -91,43 +86,90 @@ fn with_group(text: &str, event: &str, group: Value) -> Result<String, String> {
     }
 }
 
-/// Settings without any hook of ours, and without what is empty for that reason. Nothing is left of an otherwise empty file.
+/// Settings without any hook of ours, and without what [`add`] made for it: of the ways to take it out, the one after which
+/// [`add`] would write this very text. The empty text is no file.
 ///
 /// # Errors
 /// In words, when these are not settings.
 pub fn remove(settings: &str) -> Result<String, String> {
+    let Some(command) = first_command(settings) else { return parse(settings).map(|_| settings.to_owned()) };
+    if add("", &command).is_ok_and(|new| new == settings) {
+        return Ok(String::new());
+    }
+    let was = |less: &str| add(less, &command).is_ok_and(|again| again == settings);
+    // The likely ones first.
+    for there in [0, 4, 1, 2, 3, 5, 6, 7] {
+        let less = without(settings, Before { hooks: there & 4 != 0, events: [there & 1 != 0, there & 2 != 0] })?;
+        if was(&less) {
+            return Ok(less);
+        }
+    }
+    // Somebody has changed it since: then what holds nothing goes.
+    without(settings, Before::default())
+}
+
+/// What was there, and empty, before our hook.
+#[derive(Clone, Copy, Default)]
+struct Before {
+    hooks: bool,
+    /// In the order of [`EVENTS`].
+    events: [bool; 2],
+}
+
+fn without(settings: &str, before: Before) -> Result<String, String> {
     let mut text = settings.to_owned();
-    while let Some(less) = without_one(&text)? {
+    while let Some(less) = without_one(&text, before)? {
         text = less;
     }
     Ok(text)
 }
 
 /// Without the first hook of ours; `None` when there is none.
-fn without_one(text: &str) -> Result<Option<String>, String> {
+fn without_one(text: &str, before: Before) -> Result<Option<String>, String> {
     let Some(Json::Object(all)) = parse(text)? else { return Ok(None) };
     let Some(at) = all.properties.iter().position(|p| p.name.as_str() == "hooks") else { return Ok(None) };
     let Json::Object(events) = &all.properties[at].value else { return Ok(None) };
     for (event, groups) in events.properties.iter().enumerate() {
+        let name = groups.name.as_str();
         let Json::Array(groups) = &groups.value else { continue };
-        for (group, hooks) in groups.elements.iter().enumerate() {
-            let Some(hooks) = hooks.as_object().and_then(|g| g.get_array("hooks")) else { continue };
+        for (group, whole) in groups.elements.iter().enumerate() {
+            let Some(hooks) = whole.as_object().and_then(|g| g.get_array("hooks")) else { continue };
             let Some(hook) = hooks.elements.iter().position(runs_us) else { continue };
-            // The outermost of what holds nothing else goes as a whole.
-            let levels: [(Container, usize); 4] = [
-                (Container::from(&all), at),
-                (Container::from(events), event),
-                (Container::from(groups), group),
-                (Container::from(hooks), hook),
+            // The outermost of what holds nothing else goes as a whole, but for what is not of our making.
+            let levels: [(Container, usize, bool); 4] = [
+                (Container::from(&all), at, !before.hooks),
+                (Container::from(events), event, !EVENTS.iter().zip(before.events).any(|(e, was)| was && *e == name)),
+                (Container::from(groups), group, is_our_group(text, whole, name)),
+                (Container::from(hooks), hook, true),
             ];
-            if levels.iter().all(|(container, _)| container.has_one()) {
-                return Ok(Some(String::new()));
-            }
-            let outermost = (0..4).find(|n| levels[n + 1..].iter().all(|(container, _)| container.has_one()));
-            return Ok(outermost.map(|n| levels[n].0.remove(text, levels[n].1)));
+            let goes = |n: &usize| {
+                levels[*n..].iter().all(|(_, _, is_ours)| *is_ours)
+                    && levels[n + 1..].iter().all(|(container, ..)| container.has_one())
+            };
+            return Ok((0..4).find(goes).map(|n| levels[n].0.remove(text, levels[n].1)));
         }
     }
     Ok(None)
+}
+
+/// Whether a group is as we make it, for whatever command.
+fn is_our_group(text: &str, whole: &Json<'_>, event: &str) -> bool {
+    let value: Value = serde_json::from_str(whole.text(text)).unwrap_or_default();
+    value["hooks"][0]["command"].as_str().is_some_and(|command| value == group(event, command))
+}
+
+/// The command of the first hook of ours.
+fn first_command(settings: &str) -> Option<String> {
+    let all: Value = serde_json::from_str(settings).ok()?;
+    all["hooks"].as_object()?.keys().find_map(|event| ours(&all, event).into_iter().next())
+}
+
+/// The commands of our hooks for an event.
+fn ours(all: &Value, event: &str) -> Vec<String> {
+    let groups = all["hooks"][event].as_array().into_iter().flatten();
+    let hooks = groups.flat_map(|group| group["hooks"].as_array().into_iter().flatten());
+    let texts = hooks.filter_map(|hook| hook["command"].as_str());
+    texts.filter(|text| is_ours(text)).map(str::to_owned).collect()
 }
 
 fn runs_us(hook: &Json<'_>) -> bool {
@@ -135,9 +177,17 @@ fn runs_us(hook: &Json<'_>) -> bool {
     matches!(command.map(|prop| &prop.value), Some(Json::StringLit(text)) if is_ours(&text.value))
 }
 
-/// Whether a hook's command is ours, also in the words of another version or of a person.
+/// Whether a hook's command is ours, also in the words of another version or of a person: a program called vmclaude, and the word
+/// guard right behind it.
 fn is_ours(command: &str) -> bool {
-    command.contains("vmclaude") && command.split_whitespace().any(|word| word == "guard")
+    let is_name = |c: char| c.is_alphanumeric() || "-_.".contains(c);
+    command.match_indices("vmclaude").any(|(at, name)| {
+        let behind = command[at + name.len()..].trim_start_matches(['\'', '"']);
+        let word = behind.trim_start();
+        !command[..at].ends_with(is_name)
+            && word.len() < behind.len()
+            && word.strip_prefix("guard").is_some_and(|rest| !rest.starts_with(|c| is_name(c) || c == '/'))
+    })
 }
 
 /// As strict as Claude Code itself. The empty text is no file.
@@ -151,82 +201,5 @@ fn parse(text: &str) -> Result<Option<Json<'_>>, String> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const COMMAND: &str = "'/p/bin/vmclaude' guard --state '/s' || exit 2";
-
-    const FILES: [&str; 12] = [
-        "{\"a\":1}",
-        "{\n  \"a\": 1\n}\n",
-        "{\n\t\"a\": [1,\n2],   \"b\" : 1.0e3,\n\n\t\"c\": \"\\u00e9 \\/\"\n}",
-        "{\r\n  \"a\": 1\r\n}\r\n",
-        "{\n  \"hooks\": {\n    \"Stop\": [\n      {\"hooks\": []}\n    ]\n  },\n  \"z\": null\n}\n",
-        "{\n  \"hooks\": {\n    \"PreToolUse\": [\n      {\n        \"matcher\": \"Bash\",\n        \"hooks\": [\n          { \"type\": \"command\", \"command\": \"lint\" }\n        ]\n      }\n    ]\n  }\n}\n",
-        "{\"hooks\":{\"PreToolUse\":[{\"matcher\":\"Bash\",\"hooks\":[{\"type\":\"command\",\"command\":\"lint\"}]}]},\"model\":\"opus\"}",
-        "  {\"hooks\": {\"UserPromptSubmit\": [{\"hooks\": [{\"type\": \"command\", \"command\": \"vmclaude-notes\"}]}]}}  ",
-        "{ \"permissions\": { \"allow\": [\"Bash(npm run *)\"] } }",
-        "{\n    \"a\": 1,\n    \"b\": {}\n}",
-        "{\n  \"big\": 12345678901234567890123,\n  \"twice\": 1,\n  \"twice\": 2\n}\n",
-        "{\n  \"a\": 1\n\n}\n",
-    ];
-
-    #[test]
-    fn in_and_out_again_gives_every_byte_back() {
-        for text in FILES {
-            assert_eq!(registered(text, COMMAND), Registered::No);
-            let with = add(text, COMMAND).expect(text);
-            assert_eq!(registered(&with, COMMAND), Registered::Yes, "{with}");
-            assert_eq!(add(&with, COMMAND).expect("again"), with, "once is enough");
-            assert_eq!(remove(&with).expect("out"), *text, "{with}");
-        }
-    }
-
-    #[test]
-    fn a_file_that_was_not_there_goes_away_again() {
-        for nothing in ["", "\n"] {
-            let with = add(nothing, COMMAND).expect("new");
-            assert!(with.ends_with("}\n") && with.contains("\"matcher\": \"*\""), "{with}");
-            assert_eq!(remove(&with).expect("out"), "");
-        }
-    }
-
-    #[test]
-    fn what_is_not_settings_is_not_touched() {
-        for bad in [
-            "nonsense",
-            "[]",
-            "3",
-            "{\"hooks\": 3}",
-            "{\"hooks\": {\"PreToolUse\": {}}}",
-            "{\"a\": 1,}",
-            "{ // no\n}",
-            "{'a': 1}",
-            "\u{feff}{}",
-            "{\"hooks\": {}, \"hooks\": {}}",
-        ] {
-            let why = add(bad, COMMAND).expect_err(bad);
-            assert!(!why.is_empty());
-        }
-    }
-
-    #[test]
-    fn another_versions_hook_gives_way_and_other_hooks_of_the_group_stay() {
-        let old = add("{}", "/old/vmclaude guard || exit 2").expect("old");
-        assert_eq!(registered(&old, COMMAND), Registered::Otherwise);
-        let new = add(&old, COMMAND).expect("new");
-        assert_eq!(new.matches("guard").count(), 2, "{new}");
-        let shared = "{\"hooks\":{\"PreToolUse\":[{\"hooks\":[{\"type\":\"command\",\"command\":\"sh -c 'vmclaude guard || exit 2'\"},{\"type\":\"command\",\"command\":\"lint\"}]}]}}";
-        assert_eq!(registered(shared, COMMAND), Registered::Otherwise, "one event of two");
-        let left = remove(shared).expect("out");
-        assert!(left.contains("lint") && !left.contains("guard"), "{left}");
-        serde_json::from_str::<Value>(&left).expect("still JSON");
-    }
-
-    #[test]
-    fn the_command_survives_any_path() {
-        let words = command(Path::new("/a b/it's/vmclaude"), Path::new("/s")).expect("text");
-        assert_eq!(words, r"'/a b/it'\''s/vmclaude' guard --state '/s' || exit 2");
-        assert_eq!(registered(&add("{}", &words).expect("in"), &words), Registered::Yes);
-    }
-}
+#[path = "claude_tests.rs"]
+mod tests;

@@ -46,10 +46,13 @@ impl Container {
         splice(text, last.end..last.end, &format!(",{gap}{item}"))
     }
 
-    /// The first member.
+    /// The first member: in one line where the text has several, and the other way round. Nothing else of ours looks like that,
+    /// so whoever takes the member out again can tell that the container was there before.
     fn fill(&self, text: &str, key: Option<&str>, value: &Value) -> String {
-        let line = text[..self.range.start].rsplit('\n').next().unwrap_or_default();
-        let indent: String = line.chars().take_while(|c| matches!(c, ' ' | '\t')).collect();
+        if text[..self.range.start].contains('\n') {
+            return splice(text, self.inner(), &member(key, value, None));
+        }
+        let indent: String = text.chars().take_while(|c| matches!(c, ' ' | '\t')).collect();
         let item = member(key, value, Some(&format!("{indent}  ")));
         splice(text, self.inner(), &format!("\n{indent}  {item}\n{indent}"))
     }
