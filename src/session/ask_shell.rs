@@ -23,6 +23,8 @@ pub enum Means {
     Ours,
     /// An alias, with these words.
     Alias(String),
+    /// An alias that the prompt guard has let stay, with these words: it leads back to what is ours.
+    Flags(String),
     /// A function of somebody else's.
     Function,
     /// A file.
@@ -64,9 +66,11 @@ fn find(shell: Shell, host: &Host) -> Option<PathBuf> {
 fn question(shell: Shell) -> &'static str {
     match shell {
         Shell::Zsh => {
-            r#"(( $+functions[__vmclaude_guard] )) && __vmclaude_guard 2>/dev/null
+            r#"a=alias
+(( $+functions[__vmclaude_guard] )) && { __vmclaude_guard 2>/dev/null; a=flags; }
 case "$(whence -w claude)" in
-  *alias) k=alias v=${aliases[claude]-${galiases[claude]-}} ;;
+  *alias) k=$a v=${aliases[claude]-${galiases[claude]-}}
+    case ${functions[claude]-} in ''|*'refusing to run claude'*) ;; *) k=function v= ;; esac ;;
   *function) k=function v=${functions[claude]} ;;
   *command|*hashed) k=file v=$(whence -p claude) ;;
   *) k=nothing v= ;;
@@ -74,10 +78,12 @@ esac
 print -r -- $'\n'"vmclaude-means:$k:$v""#
         }
         Shell::Bash => {
-            r#"declare -F __vmclaude_guard >/dev/null && __vmclaude_guard 2>/dev/null
+            r#"a=alias
+declare -F __vmclaude_guard >/dev/null && { __vmclaude_guard 2>/dev/null; a=flags; }
 k=$(type -t claude) v=
 case $k in
-  alias) v=$(alias claude) ;;
+  alias) k=$a v=$(alias claude)
+    case $(declare -f claude) in ''|*'refusing to run claude'*) ;; *) k=function v= ;; esac ;;
   function) v=$(declare -f claude) ;;
   file) v=$(type -P claude) ;;
   *) k=nothing ;;
@@ -87,7 +93,9 @@ printf '\nvmclaude-means:%s:%s\n' "$k" "$v""#
         Shell::Fish => {
             r#"functions -q __vmclaude_guard; and __vmclaude_guard 2>/dev/null
 set k nothing; set v ''
-if functions -q claude
+if functions -q __vmclaude_what; and test (__vmclaude_what)[1] = flags
+    set k flags; set v (functions claude | string trim | string match -rv -- '^(#.*|function claude .*|end|)$' | string replace -- ' $argv' '')
+else if functions -q claude
     set k function; set v (functions claude | string collect)
 else if command -sq claude
     set k file; set v (command -s claude)
@@ -139,6 +147,7 @@ fn means(said: &str) -> Means {
     let value = value.trim_end();
     match kind {
         "alias" => Means::Alias(shown(value.trim_start_matches("alias "))),
+        "flags" => Means::Flags(shown(value.trim_start_matches("alias "))),
         "function" if value.contains("refusing to run claude") => Means::Ours,
         "function" => Means::Function,
         "file" => Means::File(shown(value)),

@@ -157,6 +157,20 @@ fn what_claude_means_in_each_shell_is_asked_of_that_shell() {
     put("ho me's/.bashrc", &lines("bash"));
     put("ho me's/.config/fish/conf.d/vmclaude.fish", &lines("fish"));
     expect(&status(&world, "", "\"$T\""), ["vmclaude", "vmclaude", "vmclaude"]);
+    // What the prompt guard lets stay, and what it takes out.
+    let alias = "alias claude='claude --model opus'\n";
+    put("ho me's/.bashrc", &(lines("bash") + alias));
+    put("x/.zshrc", &(alias.to_owned() + &lines("zsh")));
+    put("ho me's/.config/fish/config.fish", alias);
+    let said = status(&world, "", "\"$T\"");
+    let fish = "vmclaude (alias command claude --model opus)";
+    expect(&said, ["vmclaude (alias claude='claude --model opus')", fish, "vmclaude (alias claude --model opus)"]);
+    assert_eq!(next(&said, "claude does not mean"), [""; 0], "it leads to the one of vmclaude: {said}");
+    put("ho me's/.bashrc", &format!("{}{alias}function claude {{ echo mine; }}\n", lines("bash")));
+    put("x/.zshrc", &(lines("zsh") + "alias claude=\"$H/claude\"\n"));
+    put("ho me's/.config/fish/config.fish", "alias claude=\"$H/claude\"\n");
+    expect(&status(&world, "", "\"$T\""), ["function", "vmclaude", "vmclaude"]);
+    put("ho me's/.config/fish/config.fish", "");
     put("ho me's/.bashrc", &(lines("bash") + "function claude { echo mine; }\n"));
     put("x/.zshrc", &(lines("zsh") + "function claude { echo mine; }\n"));
     let said = status(&world, "", "\"$T\"");

@@ -123,6 +123,7 @@ fn every_shell(host: &Host) -> Vec<InShell> {
         claude: match means {
             Means::Ours => "vmclaude".to_owned(),
             Means::Alias(words) => format!("{ALIAS}{words}"),
+            Means::Flags(words) => format!("vmclaude ({ALIAS}{words})"),
             Means::Function => "function".to_owned(),
             Means::File(path) => path,
             Means::Nothing => "none".to_owned(),
