@@ -213,6 +213,7 @@ install_all() {
   done <"$stage/files"
   make_dir "$(dirname "$state")"
   [ -e "$state" ] || step "rm $state"
+  keep_hooks
   "$prefix/bin/vmclaude" hook --install || fail 'cannot put the hooks in place'
   [ -z "$shells" ] || edit_all
   sort -u "$stage/manifest" >"$work/manifest"
@@ -220,6 +221,12 @@ install_all() {
   say "vmclaude is installed in $prefix."
   [ -z "$proof" ] || say "A VM booted: $proof."
   [ -z "$shells" ] || say 'Open a new terminal, go to a project and type: vmclaude enroll'
+}
+keep_hooks() { # what the program is about to write into the state directory
+  [ -e "$state/shims" ] || step "rmdir $state/shims"
+  for name in exe dirs hook.zsh hook.bash hook.fish env.sh where wrapper shims/claude; do
+    if [ -f "$state/$name" ]; then keep "$state/$name"; else [ -e "$state/$name" ] || step "rm $state/$name"; fi
+  done
 }
 would() {
   if [ -f "$archive" ]; then say "would unpack $archive"; else say "would build in $here"; fi

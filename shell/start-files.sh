@@ -8,7 +8,7 @@ strip() { # $stage/plain becomes the file $1 without our block; $born tells that
   born=1
   [ -e "$1" ] || { : >"$stage/plain"; return 0; }
   born=''
-  cp "$1" "$stage/plain"
+  cat "$1" >"$stage/plain" # not its mode: it may be read-only
   while from=$(sed -n "/^$begin/{=;q;}" "$stage/plain") && [ -n "$from" ]; do
     to=$(sed -n "$from,\${/^$end/{=;q;};}" "$stage/plain")
     [ -n "$to" ] || fail "the lines of vmclaude in $1 have no end" "try: take them out by hand, from $begin on"
@@ -112,6 +112,7 @@ unedit() {
   ! cmp -s "$stage/plain" "$real" || return 0
   [ -w "${real%/*}" ] || fail "cannot write to ${real%/*}" "because the lines of vmclaude in $real have to go" \
     "try: chmod u+w ${real%/*}"
+  writable "$real" || fail "$real is read-only" 'because the lines of vmclaude in it have to go' "try: chmod u+w $(quote "$real")"
   if [ -n "$born" ]; then take "$real"; return 0; fi
   put "$stage/plain" "$real"
 }

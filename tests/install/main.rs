@@ -151,6 +151,18 @@ fn a_failure_half_way_leaves_everything_as_it_was() {
     let failed = world.run(&[]);
     assert!(failed.code != 0 && failed.err.contains("is a directory"), "{}", failed.err);
     assert!(before == world.snapshot());
+    // Behind the hooks of an older installation.
+    let world = lived_in();
+    world.install();
+    for name in ["exe", "hook.zsh", "where", "shims/claude"] {
+        world.write(&format!(".local/state/vmclaude/{name}"), b"older");
+    }
+    std::fs::remove_file(world.home(".local/state/vmclaude/wrapper")).expect("rm");
+    world.write(".config/fish/conf.d/vmclaude.fish", b"# >>> vmclaude >>>\n");
+    let before = world.snapshot();
+    let failed = world.run(&[]);
+    assert!(failed.code != 0 && failed.err.contains("as it was before"), "{}", failed.err);
+    assert!(before == world.snapshot(), "{:#?}", world.snapshot().keys());
     // An archive that is cut off.
     let world = lived_in();
     let before = world.snapshot();
@@ -161,30 +173,53 @@ fn a_failure_half_way_leaves_everything_as_it_was() {
     assert!(before == world.snapshot());
 }
 
-#[test]
-fn a_home_that_cannot_be_written_is_said_and_nothing_is_taken_out() {
-    let world = lived_in();
-    world.install();
+/// Uninstalls as somebody who may not write everywhere, whose the world is from then on.
+fn uninstall_as_a_user(world: &World) -> world::Done {
     let root = nix::unistd::geteuid().is_root();
     let who = "65534";
     if root {
-        // Root may write everywhere.
-        assert!(Command::new("chown").args(["-R", who]).arg(&world.root).status().expect("chown").success());
+        assert!(Command::new("chown").args(["-hR", who]).arg(&world.root).status().expect("chown").success());
     }
-    let mode = |mode| std::fs::set_permissions(world.home(""), PermissionsExt::from_mode(mode)).expect("chmod");
-    mode(0o555);
-    let before = world.snapshot();
     let script = world.root.join("release/install.sh");
     let mut command = Command::new(if root { "setpriv" } else { "/bin/sh" });
     if root {
         command.args(["--reuid", who, "--clear-groups", "/bin/sh"]);
     }
-    let failed = done(world.clean(command.arg(script).arg("--uninstall")));
+    done(world.clean(command.arg(script).arg("--uninstall")))
+}
+
+#[test]
+fn a_home_that_cannot_be_written_is_said_and_nothing_is_taken_out() {
+    let world = lived_in();
+    world.install();
+    let mode = |mode| std::fs::set_permissions(world.home(""), PermissionsExt::from_mode(mode)).expect("chmod");
+    mode(0o555);
+    let before = world.snapshot();
+    let failed = uninstall_as_a_user(&world);
     mode(0o755);
     for part in ["cannot write to", "because", "try: chmod u+w", "everything is as it was before"] {
         assert!(failed.code == 1 && failed.err.contains(part), "{part}: {}", failed.err);
     }
     assert!(before == world.snapshot(), "{:#?}", world.snapshot().keys());
+}
+
+#[test]
+fn a_start_file_that_became_read_only_is_said_and_nothing_is_taken_out() {
+    let world = lived_in();
+    world.install();
+    let mode = |mode| std::fs::set_permissions(world.home(".bashrc"), PermissionsExt::from_mode(mode)).expect("chmod");
+    mode(0o444);
+    let before = world.snapshot();
+    for failed in [world.run(&["--uninstall"]), uninstall_as_a_user(&world)] {
+        for part in [".bashrc is read-only", "because", "try: chmod u+w '", "everything is as it was before"] {
+            assert!(failed.code == 1 && failed.err.contains(part), "{} {part}: {}", failed.code, failed.err);
+        }
+        assert!(before == world.snapshot(), "{:#?}", world.snapshot().keys());
+    }
+    mode(0o644);
+    let gone = uninstall_as_a_user(&world);
+    assert_eq!(gone.code, 0, "{}", gone.err);
+    assert_eq!(world.read(".bashrc"), "alias ll='ls -l'");
 }
 
 #[test]
