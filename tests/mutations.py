@@ -144,7 +144,7 @@ LIST = [
     ("L", "shim/src/decide.rs", "for ((path, identity), known) in chain.levels.iter().zip(&found.levels) {", "for ((path, identity), known) in chain.levels.iter().zip(&found.levels).rev() {", "the_nearest_tree_wins_whatever_the_order_of_the_lines"),
     ("M", "shim/src/registry.rs", "if meta.mode() & 0o022 != 0 {", "if meta.mode() & 0o002 != 0 {", "a_registry_that_others_may_write_or_that_is_a_link_is_not_trusted"),
     ("N", "shim/src/registry.rs", "libc::O_NOFOLLOW | libc::O_NONBLOCK", "libc::O_NONBLOCK", "a_registry_that_others_may_write_or_that_is_a_link_is_not_trusted"),
-    ("O", "shim/src/registry.rs", '[LOCK, "shims"].iter().any(', "[LOCK].iter().any(", "only_a_state_that_never_was_is_no_registry"),
+    ("O", "shim/src/registry.rs", '[LOCK, "shims", "where", "wrapper"].iter().any(', "[LOCK].iter().any(", "only_a_state_that_never_was_is_no_registry"),
     ("E", "shim/src/find.rs", "if !dir.is_absolute() {", "if false {", "relative_and_empty_entries_directories_and_plain_files_do_not_count"),
     ("F", "shim/src/find.rs", "if !is_executable(&file) {", "if false {", "relative_and_empty_entries_directories_and_plain_files_do_not_count"),
     ("G", "shim/src/find.rs", ".filter(std::fs::Metadata::is_file)", "", "relative_and_empty_entries_directories_and_plain_files_do_not_count"),

@@ -5,6 +5,7 @@ mod batch;
 mod finding;
 mod hooks;
 mod interactive;
+mod meanings;
 #[path = "../support/on_terminal.rs"]
 mod on_terminal;
 mod person;

@@ -1,0 +1,68 @@
+//! What else could be called claude, at the prompt: aliases and functions.
+
+use crate::interactive::{ALL, has, lacks, loaded};
+use crate::pty::Typist;
+use crate::world::World;
+
+#[test]
+fn aliases_around_the_vm_are_removed_and_flags_stay() {
+    let world = World::new();
+    for shell in ALL {
+        for alias in [
+            r#"alias claude='"$H"/claude'"#,
+            r#"alias claude '"$H"/claude'"#,
+            r#"alias claude='env A=1 "$H"/claude --flag'"#,
+            r#"alias -g claude='"$H"/claude'"#,
+            // The right word, and the host's claude all the same.
+            r#"alias claude='PATH="$H:$PATH" command claude'"#,
+            r#"alias claude='env PATH="$H:$PATH" claude'"#,
+            r#"alias claude='env "PATH=$H:$PATH" claude'"#,
+            r#"alias claude='claude --version; "$H"/claude'"#,
+            r#"alias claude='claude --version | "$H"/claude'"#,
+            r#"alias claude='claude --version && "$H"/claude'"#,
+        ] {
+            if alias.contains("-g") && shell != "zsh" || alias.starts_with("alias claude ") && shell != "fish" {
+                continue;
+            }
+            // Typed at the prompt, and there before the hook.
+            let (mut t, _) = loaded(&world, shell);
+            t.step("cd \"$T\"");
+            has(&t.step(alias), "removed alias claude=", &format!("{shell}: {alias}"));
+            has(&t.step("claude x"), "VM [x]", shell);
+            let mut t = Typist::new(&world, &[shell]);
+            t.step("cd \"$T\"");
+            t.step(alias);
+            let said = t.step(&format!(". \"{}\"", world.hook(shell)));
+            // In fish an alias is a function, which the hook has replaced.
+            assert!(shell == "fish" || said.contains("removed alias claude="), "{shell}: {said}");
+            has(&t.step("claude y"), "VM [y]", shell);
+        }
+        let (mut t, _) = loaded(&world, shell);
+        t.step("cd \"$T\"");
+        lacks(&t.step("alias claude='claude --model opus'"), "vmclaude: ", shell);
+        has(&t.step("claude x"), "VM [--model] [opus] [x]", shell);
+        lacks(&t.step("alias claude='FOO=1 command claude -c'"), "vmclaude: ", shell);
+        has(&t.step("claude x"), "VM [-c] [x]", shell);
+    }
+}
+
+#[test]
+fn another_function_is_named_and_not_fought() {
+    let world = World::new();
+    for shell in ALL {
+        let (mut t, _) = loaded(&world, shell);
+        let other = if shell == "fish" { "function claude; echo mine; end" } else { "claude() { echo mine; }" };
+        t.step("cd \"$T\"");
+        // Where it matters it is said at once, and once.
+        has(&t.step(other), "replaced the one of vmclaude", shell);
+        lacks(&t.step("cd sub"), "replaced the one of vmclaude", shell);
+        has(&t.step("claude"), "mine", shell);
+        t.step("cd \"$O\"");
+        let entered = t.step("cd \"$T\"");
+        lacks(&entered, "runs in a VM here", shell);
+        has(&entered, "is enrolled, but claude is a function of your own", shell);
+        t.step(&format!(". \"{}\"; cd \"$O\"", world.hook(shell)));
+        has(&t.step("cd \"$T\""), "runs in a VM here", shell);
+        has(&t.step("claude x"), "VM [x]", shell);
+    }
+}
