@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """Takes each countermeasure out of a copy of the sources and runs the test that should notice. Every one must turn red. It needs
-builds of its own, so this is no part of a usual run. Usage: tests/mutations.py [LETTER...]"""
+builds of its own, so this is no part of a usual run; a usual run asks whether every text is still there.
+Usage: tests/mutations.py [LETTER...] | --check"""
 import os
 import pathlib
 import re
@@ -55,7 +56,11 @@ LIST = [
     ("M", "src/share/guard.rs", "self.change(inode)?;\n        self.make(parent, name)?;", "self.make(parent, name)?;", "nothing_moves_between_tags_of_different_kinds"),
     ("N", "src/share/guard.rs", "let new = flags | libc::O_EXCL.cast_unsigned();", "let new = flags;", "a_second_name_is_no_way_around"),
     ("O", "src/share/guard.rs", "rules::mode(mode, false), rdev, umask", "mode, rdev, umask", "set_id_bits_stay_off_files_and_set_group_id_stays_on_directories"),
-    ("P", "src/share/guard/checks.rs", "if rules::open_changes(flags)? { self.change(inode) }", "if rules::open_changes(flags)? { Ok(()) }", "every_attack_on_a_protected_path_fails_and_succeeds_on_one_that_is_not"),
+    ("P", "src/share/guard/checks.rs", "        if changes {\n            self.change(inode)?;\n        }\n", "", "every_attack_on_a_protected_path_fails_and_succeeds_on_one_that_is_not"),
+    ("S", "src/plan/protect.rs", "paths.push(git.path().with_file_name(BESIDE));", "", "what_git_executes_is_protected_wherever_git_keeps_it"),
+    ("T", "src/plan/protect.rs", "Git::Pointer(path) | Git::Unseen(path) | Git::Named(path) => vec![path.clone()]", "Git::Pointer(path) => vec![path.clone()],\n        Git::Unseen(_) | Git::Named(_) => vec![]", "what_git_executes_is_protected_wherever_git_keeps_it"),
+    ("S", "src/enrollment/git.rs", "self.found.push(Git::Unseen(dir.to_path_buf()));", "", "what_a_guest_fills_up_is_protected_as_a_whole_and_hides_nothing_else"),
+    ("T", "src/git/named.rs", r"|include\.path|", "|", "hooks_and_configuration_that_are_named_in_the_project_are_found"),
     ("Q", "src/share/guard/checks.rs", "if stays { Err", "if false { Err", "a_second_name_is_no_way_around"),
     ("R", "src/share/nodes.rs", "if access == Access::ReadOnly {", "if false {", "a_file_in_both_kinds_of_tag_is_read_only_in_either_order"),
     ("S", "src/share/nodes.rs", "if node.lookups == 0 && !node.pinned {", "if node.lookups == 0 {", "forgetting_more_than_was_looked_up_takes_nothing_from_others"),
@@ -203,7 +208,17 @@ def build(letter: str) -> dict[int, str]:
     return verdicts
 
 
+def check() -> int:
+    """Whether every countermeasure can still be taken out."""
+    gone = [entry for entry in LIST if entry[2] not in (ROOT / entry[1]).read_text()]
+    for _, file, old, *_ in gone:
+        print(f"tests/mutations.py: {file} has no such text any more: {old.strip().splitlines()[0]}", file=sys.stderr)
+    return int(bool(gone))
+
+
 def main() -> int:
+    if sys.argv[1:] == ["--check"]:
+        return check()
     (WORK / "src").mkdir(parents=True, exist_ok=True)
     ignore = shutil.ignore_patterns("target", ".git")
     shutil.copytree(ROOT, WORK / "src", ignore=ignore, dirs_exist_ok=True, symlinks=True)
