@@ -175,10 +175,13 @@ impl Known {
     /// When another name is among them, or none.
     fn is_meant(&self, ids: Option<&[String]>) -> Result<()> {
         let Some(ids) = ids else { return Ok(()) };
+        let only = format!("the only one is {}", self.reference);
         match ids.iter().find(|id| **id != self.reference) {
             None if !ids.is_empty() => Ok(()),
-            other => Err(Failure::usage(format!("there is no image {}", other.map_or("", String::as_str)))
-                .next("vmclaude image list")),
+            None => Err(Failure::usage("no image is named").because(only).next("vmclaude image list")),
+            Some(id) => {
+                Err(Failure::usage(format!("there is no image {id}")).because(only).next("vmclaude image list"))
+            }
         }
     }
 
