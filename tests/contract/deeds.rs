@@ -86,8 +86,11 @@ impl Deed {
             Deed::Key(key, true) => caught(if *key == '\x03' { "INT" } else { "QUIT" }),
             Deed::Key(_, false) => "exec sh -c ': >ready; exec cat </dev/tty'".into(),
             Deed::StopsAndGoesOn => ": >ready; read x </dev/tty; echo \"got <$x>\"; exit 8".into(),
+            // Whoever reads hears of it a moment before whoever writes.
             Deed::HungUp => r#"exec 2>/dev/null 3>seen; trap "echo HUP >&3" HUP; : >ready
-                read x </dev/tty; echo "read $?" >&3; echo x; echo "write $?" >&3; stty size <&1; echo "size $?" >&3
+                read x </dev/tty; echo "read $?" >&3; echo x; w=$? i=0
+                until [ $w != 0 ] || [ $((i += 1)) = 500 ]; do sleep 0.01; echo x; w=$?; done
+                echo "write $w" >&3; stty size <&1; echo "size $?" >&3
                 (: >/dev/tty); echo "open $?" >&3; [ -t 1 ]; echo "terminal $?" >&3; cut -d" " -f7 /proc/$$/stat >&3
                 head -c 1 <&1; echo "again $?" >&3; mv seen files; exit 5"#
                 .into(),
