@@ -20,6 +20,15 @@ pub(crate) fn target() -> PathBuf {
     program.ancestors().nth(2).expect("target/release/vmclaude").to_path_buf()
 }
 
+/// What the builder of the image found out about KVM, for a cache directory: each world would try it again, for ten seconds where it
+/// hangs. Where it is not known, the world finds out.
+pub(crate) fn lend_verdict(cache: &Path) {
+    let to = cache.join("vmclaude");
+    fs::create_dir_all(&to).expect("mkdir");
+    fs::set_permissions(&to, PermissionsExt::from_mode(0o700)).expect("chmod");
+    let _ = fs::copy(target().join("tests/cache/vmclaude/kvm.json"), to.join("kvm.json"));
+}
+
 /// The current image's directory.
 pub(crate) fn current() -> PathBuf {
     store().join(fs::read_link(store().join("current")).expect("an image (tests/run builds it)"))

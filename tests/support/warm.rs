@@ -13,6 +13,7 @@ pub(crate) fn world(who: Who) -> World {
     }
     let cache = image::target().join("tests/contract-cache");
     fs::create_dir_all(cache.join("vmclaude")).expect("mkdir");
+    fs::remove_dir_all(world.path("home/.cache")).expect("rm");
     symlink(&cache, world.path("home/.cache")).expect("ln");
     let lock = fs::File::create(cache.join("lock")).expect("a file");
     let _lock = Flock::lock(lock, FlockArg::LockExclusive).map_err(|(_, e)| e).expect("a lock");

@@ -87,6 +87,7 @@ impl World {
     pub(crate) fn with(who: Who, engine: Engine) -> World {
         let world = World::bare_with(who, engine);
         image::lend(&world.path("home/.local/share"));
+        image::lend_verdict(&world.path("home/.cache"));
         if engine == Engine::Apple {
             apple::install_image(&world);
         }
