@@ -1,29 +1,28 @@
 //! The state of a conversation: the terminal, the streams, and what events do to them.
 
+mod streams;
 mod terminal;
 
-use super::converse::lost;
 use super::keys::{self, News, Reader, Want};
 use super::line::Line;
 use super::signals::{self, Event};
-use super::{relay, stdio, tty};
-use crate::error::{Context, Result};
+use super::{stdio, tty};
+use crate::error::Result;
 use crate::exit::Exit;
 use crate::host::Host;
 use crate::profile;
 use crate::screen::Clipboard;
 use nix::sys::signal::Signal;
 use std::fs::File;
-use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::time::Duration;
-use tokio::io::{WriteHalf, split};
+use tokio::io::WriteHalf;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use vmclaude_init::wire::mux::{Stream, Wire};
-use vmclaude_init::wire::proto::{self, Open, Reach, Start, Stdio, ToGuest, ToHost, WinSize};
+use vmclaude_init::wire::proto::{self, Reach, Start, Stdio, ToGuest, ToHost, WinSize};
 
 /// How long a command has to end by itself after its terminal is gone.
 pub(super) const FAREWELL: Duration = Duration::from_secs(2);
@@ -114,58 +113,6 @@ impl Talk {
     /// Lets the guest go.
     pub(super) async fn end(&mut self) {
         self.line.end(ToGuest::ExitAck, FAREWELL).await;
-    }
-
-    /// One stream for the terminal, one for each of ours that is not one.
-    pub(super) fn open_streams(&mut self) -> Result<()> {
-        let own = |fd: &dyn AsFd| fd.as_fd().try_clone_to_owned().what(|| "cannot use our own streams");
-        if let Some(terminal) = self.terminal.as_ref() {
-            let (from, to) = split(self.wire.open(&Open::Terminal).map_err(lost)?);
-            let (hold, released) = oneshot::channel();
-            let own = own(terminal)?;
-            let screen = relay::Screen::new(self.clipboard, Arc::clone(&self.cooked), Arc::clone(&self.shown));
-            // Written before our terminal is raw, a line's end would become two.
-            self.outputs.spawn(async move {
-                let _ = released.await;
-                let _ = relay::receive_screen(from, own, screen).await;
-                None
-            });
-            (self.keys, self.hold) = (Some(to), Some(hold));
-        }
-        let [stdin, stdout, stderr] = self.facts.kinds.map(|kind| kind == Stdio::Pipe);
-        if stdin {
-            tokio::spawn(relay::send(own(&std::io::stdin())?, self.wire.open(&Open::Stdin).map_err(lost)?));
-        }
-        if stdout {
-            let written = self.output(&Open::Stdout, own(&std::io::stdout())?, self.facts.screens[1])?;
-            self.outputs.spawn(async { written.await.err().filter(is_loss) });
-        }
-        if stderr {
-            let written = self.output(&Open::Stderr, own(&std::io::stderr())?, self.facts.screens[2])?;
-            self.outputs.spawn(async {
-                // Nor could anybody be told so.
-                let _ = written.await;
-                None
-            });
-        }
-        Ok(())
-    }
-
-    /// Writes a stream of the command's to one of ours; to somebody's `screen` not everything.
-    fn output(
-        &self,
-        open: &Open,
-        own: OwnedFd,
-        screen: bool,
-    ) -> Result<impl Future<Output = std::io::Result<()>> + Send + use<>> {
-        let stream = self.wire.open(open).map_err(lost)?;
-        let screen = screen.then(|| relay::Screen::new(self.clipboard, Arc::default(), Arc::default()));
-        Ok(async {
-            match screen {
-                Some(screen) => relay::receive_screen(stream, own, screen).await,
-                None => relay::receive(stream, own).await,
-            }
-        })
     }
 
     /// What the guest says while its command runs.
@@ -309,10 +256,4 @@ impl Talk {
         self.end().await;
         lost
     }
-}
-
-/// Whether something could not be written. A reader that went away wants no more, and where the guest's end breaks off, that is
-/// the command's own way to end.
-fn is_loss(e: &std::io::Error) -> bool {
-    e.raw_os_error().is_some_and(|code| code != nix::libc::EPIPE)
 }
