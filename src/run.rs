@@ -195,8 +195,7 @@ fn place(host: &Host, settings: &Settings, project: &Project, root: &File) -> Re
 fn of_git(host: &Host, root: &Path) -> Vec<protect::Git> {
     git::held(host, root).unwrap_or_else(|some| {
         if host.tty[2] {
-            let next = "name them in config.toml: [protect] paths = [\"DIRECTORY/.git\"]";
-            report::note(&format!("not all directories were searched for repositories to be protected; {next}"));
+            report::note("not all that git may obey here was found, so some of it is not protected; [protect] paths in config.toml can name it");
         }
         some
     })
@@ -216,7 +215,8 @@ fn plan(
     plan.local = local(host, settings, place, &plan)?;
     if let Some(outside) = outside {
         plan.links.extend(outside.link());
-        plan.protected.extend(outside.protected(&settings.protect));
+        let project = plan.mounts.first().map_or("", |m| &m.tag);
+        plan.protected.extend(outside.protected(host, &settings.protect, &place.root, project));
         plan.mounts.push(outside.mount());
     }
     Ok(plan)

@@ -1,7 +1,7 @@
 //! What of Git's a project holds: where its configuration and its hooks are. Nothing is executed, no link is followed
 //! out of the project, and the walk is bounded.
 
-use crate::plan::protect::Git;
+use crate::plan::protect::{Git, HEAD};
 use std::fs;
 use std::io::Read;
 use std::os::unix::fs::OpenOptionsExt;
@@ -84,6 +84,9 @@ impl Search<'_> {
     /// What may be a repository: a directory, or a file or a link that leads to one.
     fn repository(&mut self, path: &Path) {
         let Ok(meta) = fs::symlink_metadata(self.root.join(path)) else { return };
+        // A file system that finds it by another spelling would find a HEAD by others, too.
+        let exact = fs::symlink_metadata(self.root.join(path.with_file_name(".GIT"))).is_err();
+        self.found.push(Git::Beside(path.with_file_name(HEAD), exact));
         if meta.is_dir() {
             return self.directory(path);
         }
@@ -199,6 +202,7 @@ mod tests {
             Git::Pointer("b/.git".into()),
             Git::Pointer("s/.git".into()),
         ];
+        want.extend(["HEAD", "b/HEAD", "nested/deep/HEAD", "s/HEAD"].map(|head| Git::Beside(head.into(), true)));
         want.sort();
         assert_eq!(find(root), Ok(want));
     }
@@ -255,14 +259,16 @@ mod tests {
         nix::unistd::mkfifo(&git("pipe"), nix::sys::stat::Mode::S_IRWXU).expect("mkfifo");
         std::os::unix::fs::symlink("/dev/zero", git("endless")).expect("ln");
         fs::File::create(git("huge")).and_then(|file| file.set_len(1 << 40)).expect("sparse");
-        let names = ["endless", "huge", "pipe"].map(|name| Git::Pointer(Path::new(name).join(".git")));
+        let dirs = ["endless", "huge", "pipe"].map(Path::new);
+        let names = [dirs.map(|dir| Git::Pointer(dir.join(".git"))), dirs.map(|dir| Git::Beside(dir.join(HEAD), true))]
+            .concat();
         let found = std::thread::spawn(move || find(dir.path()));
         let end = std::time::Instant::now() + std::time::Duration::from_secs(60);
         while !found.is_finished() {
             assert!(std::time::Instant::now() < end, "it waits for a pipe, or reads without an end");
             std::thread::sleep(std::time::Duration::from_millis(10));
         }
-        assert_eq!(found.join().expect("no panic"), Ok(names.to_vec()));
+        assert_eq!(found.join().expect("no panic"), Ok(names));
     }
 
     #[test]
@@ -270,7 +276,8 @@ mod tests {
         let dir = tempfile::tempdir().expect("tempdir");
         fs::create_dir_all(dir.path().join("store/git")).expect("mkdir");
         std::os::unix::fs::symlink("store/git", dir.path().join(".git")).expect("ln");
-        let mut want = vec![Git::Pointer(".git".into()), Git::Directory("store/git".into())];
+        let beside = Git::Beside(HEAD.into(), true);
+        let mut want = vec![Git::Pointer(".git".into()), Git::Directory("store/git".into()), beside];
         want.sort();
         assert_eq!(find(dir.path()), Ok(want));
     }

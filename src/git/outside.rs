@@ -1,7 +1,7 @@
 //! The git directory of a linked worktree or a submodule: outside of the project, at the end of a pointer that the guest can
 //! write. So the pointer counts only where that directory points back, and only as it was when it was pinned.
 
-use super::value_in;
+use super::{named, value_in};
 use crate::enrollment::{self, refuse};
 use crate::files::{private_dir, write_atomic};
 use crate::host::Host;
@@ -114,9 +114,12 @@ impl Outside {
         }
     }
 
-    /// What of it the guest may not change: as in a project's own.
-    pub fn protected(&self, wish: &Protect) -> Vec<Protected> {
-        protect::of_git_directory(wish, &enrollment::git::find_in(&self.dir), TAG)
+    /// What of it the guest may not change: as in a project's own. And what its configuration names in the project at `root`,
+    /// whose mount is `project`.
+    pub fn protected(&self, host: &Host, wish: &Protect, root: &Path, project: &str) -> Vec<Protected> {
+        let (here, there) = named::outside(host, &self.dir, root);
+        let own = [enrollment::git::find_in(&self.dir), here].concat();
+        [protect::of_git_directory(wish, &own, TAG), protect::of_git_directory(wish, &there, project)].concat()
     }
 
     /// What makes the pointer mean the same in the guest, where the project is elsewhere.

@@ -63,7 +63,7 @@ fn a_worktrees_and_a_submodules_directory_are_found() {
     assert_eq!(all.look("super"), Ok(None), "its modules are inside");
     let linked = all.look("linked").expect("good").expect("outside");
     assert_eq!((linked.dir.clone(), linked.link()), (all.at.join("main/.git"), None));
-    let protected = linked.protected(&Protect::default());
+    let protected = linked.protected(&all.host, &Protect::default(), &all.at.join("linked"), "workspace");
     for path in ["config", "hooks", "commondir", "worktrees/linked/gitdir"] {
         assert!(protected.iter().any(|p| p.tag == "git" && p.path == Path::new(path)), "{path} in {protected:?}");
     }

@@ -11,6 +11,9 @@ pub struct Protected {
     pub tag: String,
     /// From the mount's root; not empty, and plain names only.
     pub path: PathBuf,
+    /// Whether only this very spelling of its name is meant, because others are other files there. Usually all are: that makes
+    /// a few more names the guest's to read only, where nobody misses them.
+    pub exact: bool,
 }
 
 /// How much is protected.
@@ -48,6 +51,8 @@ pub enum Git {
     Unseen(PathBuf),
     /// What a configuration names as hooks, or as more configuration.
     Named(PathBuf),
+    /// A name beside a `.git`, which may not be there: `HEAD`. Whether other spellings of it are other files.
+    Beside(PathBuf, bool),
 }
 
 /// What a repository executes or is led by. The locks are there because Git renames them to what they lock: who could
@@ -55,9 +60,9 @@ pub enum Git {
 const OF_DIRECTORY: [&str; 7] =
     ["config", "config.lock", "config.worktree", "config.worktree.lock", "commondir", "hooks", "info"];
 const OF_WORKTREE: [&str; 4] = ["commondir", "gitdir", "config.worktree", "config.worktree.lock"];
-/// What a bare repository has. Where `.git` is not one any more, which a guest can bring about, Git asks whether the
-/// directory around it is one, and obeys its `config`.
-const BESIDE: &str = "HEAD";
+/// What a bare repository has. Where `.git` is none any more, which a guest can bring about, Git asks whether the directory
+/// around it is one, and obeys its `config`.
+pub const HEAD: &str = "HEAD";
 /// Where a working tree keeps its repository.
 const REPOSITORY: &str = ".git";
 
@@ -108,47 +113,44 @@ const STRICT: [&str; 38] = [
 
 /// The list for a project in which `git` was found, in the mount `tag`.
 pub fn of(protect: &Protect, git: &[Git], tag: &str) -> Vec<Protected> {
-    let mut paths: Vec<PathBuf> = protect.paths.clone();
+    let whole = |path: PathBuf| (path, false);
+    let mut paths: Vec<(PathBuf, bool)> = protect.paths.iter().cloned().map(whole).collect();
     if protect.level >= Level::Standard {
-        paths.push(OURS.into());
+        paths.push(whole(OURS.into()));
         paths.extend(git.iter().flat_map(of_git));
     }
     if protect.level >= Level::Strict {
-        paths.extend(STRICT.map(PathBuf::from));
+        paths.extend(STRICT.map(|path| whole(path.into())));
         if !git.iter().any(|g| g.path() == Path::new(REPOSITORY)) {
-            paths.extend([REPOSITORY.into(), BESIDE.into()]);
+            paths.extend([REPOSITORY, HEAD].map(|path| whole(path.into())));
         }
     }
     paths.sort();
     paths.dedup();
-    paths.into_iter().map(|path| Protected { tag: tag.to_owned(), path }).collect()
+    paths.into_iter().map(|(path, exact)| Protected { tag: tag.to_owned(), path, exact }).collect()
 }
 
 /// The list for a git directory that is a mount of its own.
 pub fn of_git_directory(protect: &Protect, git: &[Git], tag: &str) -> Vec<Protected> {
     let git = if protect.level >= Level::Standard { git } else { &[] };
-    git.iter().flat_map(of_git).map(|path| Protected { tag: tag.to_owned(), path }).collect()
+    git.iter().flat_map(of_git).map(|(path, exact)| Protected { tag: tag.to_owned(), path, exact }).collect()
 }
 
-fn of_git(git: &Git) -> Vec<PathBuf> {
-    let mut paths = match git {
-        Git::Directory(dir) => OF_DIRECTORY.map(|name| dir.join(name)).to_vec(),
-        Git::Worktree(dir) => OF_WORKTREE.map(|name| dir.join(name)).to_vec(),
-        Git::Pointer(path) | Git::Unseen(path) | Git::Named(path) => vec![path.clone()],
-    };
-    if git.path().file_name().is_some_and(|name| name == REPOSITORY) {
-        paths.push(git.path().with_file_name(BESIDE));
+fn of_git(git: &Git) -> Vec<(PathBuf, bool)> {
+    match git {
+        Git::Directory(dir) => OF_DIRECTORY.map(|name| (dir.join(name), false)).to_vec(),
+        Git::Worktree(dir) => OF_WORKTREE.map(|name| (dir.join(name), false)).to_vec(),
+        Git::Pointer(path) | Git::Unseen(path) | Git::Named(path) => vec![(path.clone(), false)],
+        Git::Beside(path, exact) => vec![(path.clone(), *exact)],
     }
-    paths
 }
 
 impl Git {
     /// Where it is.
     pub fn path(&self) -> &Path {
         match self {
-            Git::Directory(path) | Git::Worktree(path) | Git::Pointer(path) | Git::Unseen(path) | Git::Named(path) => {
-                path
-            }
+            Git::Directory(path) | Git::Worktree(path) | Git::Pointer(path) => path,
+            Git::Unseen(path) | Git::Named(path) | Git::Beside(path, _) => path,
         }
     }
 }
@@ -178,6 +180,7 @@ mod tests {
             Git::Pointer("m/.git".into()),
             Git::Unseen(".git/modules".into()),
             Git::Named("tools/hooks".into()),
+            Git::Beside("m/HEAD".into(), true),
         ];
         let all = paths(Level::Standard, &git);
         for path in [
@@ -191,7 +194,6 @@ mod tests {
             ".git/worktrees/w/commondir",
             ".git/modules/m/hooks",
             "m/.git",
-            "HEAD",
             "m/HEAD",
             ".git/modules",
             "tools/hooks",
@@ -199,7 +201,6 @@ mod tests {
         ] {
             assert!(all.iter().any(|p| p == path), "{path} in {all:?}");
         }
-        assert!(!all.iter().any(|p| p.ends_with("modules/HEAD")), "only beside a .git: {all:?}");
         assert!(!all.iter().any(|p| p == ".git"), "a commit has to write there");
     }
 

@@ -185,7 +185,7 @@ mod tests {
 
     #[test]
     fn what_is_protected_stays_the_hosts() {
-        let held = |path: &str| Protected { tag: "workspace".into(), path: path.into() };
+        let held = |path: &str| Protected { tag: "workspace".into(), path: path.into(), exact: false };
         let of = |dirs: &[&str], held: &[Protected]| volumes(dirs).of_run(held, "workspace", "/v".into());
         let held = [held(".vscode"), held("deploy/keys"), held("target/release/key")];
         for bad in [".vscode", ".VSCODE/x", "deploy/keys", "deploy/keys/a"] {
@@ -197,7 +197,7 @@ mod tests {
         assert_eq!(fine.dirs, [".vscode2", "deploy", "target"].map(PathBuf::from));
         assert!(
             volumes(&["a"])
-                .of_run(&[Protected { tag: "git".into(), path: "a".into() }], "workspace", "/v".into())
+                .of_run(&[Protected { tag: "git".into(), path: "a".into(), exact: false }], "workspace", "/v".into())
                 .is_ok()
         );
     }

@@ -6,8 +6,8 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 const LIMIT: Duration = Duration::from_secs(3);
-/// What is longer than this is not an answer.
-const LONGEST: u64 = 4096;
+/// No pipe holds more than this, if nobody asked for it.
+const PIPE: u64 = 1 << 16;
 
 /// The first line that `program ARGUMENT` prints; `None` when it fails, prints nothing or takes too long.
 pub fn first_line(program: &Path, argument: &str) -> Option<String> {
@@ -18,26 +18,32 @@ pub fn first_line(program: &Path, argument: &str) -> Option<String> {
     (!line.is_empty()).then_some(line)
 }
 
-/// The first bytes of what a program prints, as text; `None` when it fails, prints no text or takes too long. Meant for
-/// short answers: a longer one than a pipe holds takes too long.
-pub fn output(mut command: Command, limit: Duration) -> Option<String> {
+/// What a program prints, as text; `None` when it fails, prints no text or takes too long. Meant for short answers: a longer
+/// one than a pipe holds takes too long.
+pub fn output(command: Command, limit: Duration) -> Option<String> {
+    let (code, bytes) = answer(command, limit)?;
+    String::from_utf8(bytes).ok().filter(|_| code == Some(0))
+}
+
+/// The status of a program and what it prints; `None` when it cannot be started or takes too long, as in [`output`].
+pub fn answer(mut command: Command, limit: Duration) -> Option<(Option<i32>, Vec<u8>)> {
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
     let mut child = command.spawn().ok()?;
     let end = Instant::now() + limit;
     let ended = loop {
         match child.try_wait() {
-            Ok(Some(status)) => break status.success(),
+            Ok(Some(status)) => break status,
             Ok(None) if Instant::now() < end => std::thread::sleep(Duration::from_millis(1)),
             _ => {
                 let _ = child.kill().and_then(|()| child.wait());
-                break false;
+                return None;
             }
         }
     };
-    let mut text = String::new();
+    let mut bytes = Vec::new();
     // What it printed waits in the pipe.
-    child.stdout.take()?.take(LONGEST).read_to_string(&mut text).ok()?;
-    ended.then_some(text)
+    child.stdout.take()?.take(PIPE).read_to_end(&mut bytes).ok()?;
+    Some((ended.code(), bytes))
 }
 
 #[cfg(test)]

@@ -82,6 +82,8 @@ pub struct Protected {
     pub tag: String,
     /// From the mount's root: the bytes, because paths need not be text.
     pub path: Vec<u8>,
+    /// Whether its last name is meant in this spelling only.
+    pub exact: bool,
 }
 
 impl Config {
@@ -103,8 +105,11 @@ impl Config {
             writable: m.writable,
             coherent: m.coherent,
         };
-        let protected =
-            |p: &crate::plan::Protected| Protected { tag: p.tag.clone(), path: p.path.as_os_str().as_bytes().to_vec() };
+        let protected = |p: &crate::plan::Protected| Protected {
+            tag: p.tag.clone(),
+            path: p.path.as_os_str().as_bytes().to_vec(),
+            exact: p.exact,
+        };
         let config = Config {
             parent,
             listener,
@@ -165,7 +170,7 @@ mod tests {
             links: Vec::new(),
             env: Vec::new(),
             user: User { uid: 1500, gid: 1501 },
-            protected: vec![crate::plan::Protected { tag: "work".into(), path: ".git/hooks".into() }],
+            protected: vec![crate::plan::Protected { tag: "work".into(), path: ".git/hooks".into(), exact: false }],
             limits: Limits { cpus: None, memory: 1 << 30 },
             network: crate::plan::Network::default(),
             setup: crate::plan::Setup::default(),
@@ -181,7 +186,7 @@ mod tests {
         assert_eq!(config.mounts[1], Mount { dir: 8, tag: "ro".into(), writable: false, coherent: false });
         assert!(config.mounts[0].coherent);
         assert_eq!(config.events, Some(9));
-        assert_eq!(config.protected, [Protected { tag: "work".into(), path: b".git/hooks".to_vec() }]);
+        assert_eq!(config.protected, [Protected { tag: "work".into(), path: b".git/hooks".to_vec(), exact: false }]);
         assert_eq!((config.guest_uid, config.guest_gid, config.listener, config.parent), (1500, 1501, 5, 99));
         let json = serde_json::to_string(&config).expect("json");
         assert_eq!(serde_json::from_str::<Config>(&json).expect("parses"), config);

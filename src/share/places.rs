@@ -1,6 +1,6 @@
 //! The protected paths of a share as a tree of names: what a name in a directory means, known from where that directory is.
 //!
-//! Names are compared as the least discerning file system would ([`folded`]).
+//! Names are compared as the least discerning file system would ([`folded`]), but for those that are meant exactly.
 
 use crate::plan::folded::folded;
 use std::collections::HashMap;
@@ -27,17 +27,17 @@ pub(super) struct Places {
 }
 
 impl Places {
-    /// The tree of these paths: (tag, path from there).
-    pub(super) fn new<'a>(paths: impl IntoIterator<Item = (&'a [u8], &'a [u8])>) -> Places {
+    /// The tree of these paths: (tag, path from there, whether its last name is meant in this spelling only).
+    pub(super) fn new<'a>(paths: impl IntoIterator<Item = (&'a [u8], &'a [u8], bool)>) -> Places {
         let mut places = Places::default();
-        for (tag, path) in paths {
+        for (tag, path, exact) in paths {
             let names: Vec<&[u8]> = path.split(|b| *b == b'/').filter(|name| !name.is_empty()).collect();
-            places.add(tag, &names);
+            places.add(tag, &names, exact);
         }
         places
     }
 
-    fn add(&mut self, tag: &[u8], names: &[&[u8]]) {
+    fn add(&mut self, tag: &[u8], names: &[&[u8]], exact: bool) {
         let Some((last, way)) = names.split_last() else { return };
         let mut at = match self.tags.get(tag) {
             Some(place) => *place,
@@ -58,7 +58,8 @@ impl Places {
                 }
             };
         }
-        self.steps[at.0].insert(folded(last), Meaning::Protected);
+        let last_name = if exact { last.to_vec() } else { folded(last) };
+        self.steps[at.0].insert(last_name, Meaning::Protected);
         self.paths.push(std::iter::once(tag).chain(names.iter().copied()).map(<[u8]>::to_vec).collect());
     }
 
@@ -74,7 +75,8 @@ impl Places {
 
     /// What `name` means in the directory at `place`.
     pub(super) fn meaning(&self, place: Place, name: &[u8]) -> Option<Meaning> {
-        self.steps.get(place.0)?.get(&folded(name)).copied()
+        let step = self.steps.get(place.0)?;
+        step.get(&folded(name)).or_else(|| step.get(name)).copied()
     }
 
     /// Every path, as names from the share's root.
@@ -89,11 +91,12 @@ mod tests {
 
     fn places() -> Places {
         Places::new([
-            (&b"work"[..], &b".git/config"[..]),
-            (b"work", b".git/hooks"),
-            (b"work", b".vmclaude.toml"),
-            (b"work", b".git/hooks/below/is/covered"),
-            (b"home", b".claude/shared/"),
+            (&b"work"[..], &b".git/config"[..], false),
+            (b"work", b".git/hooks", false),
+            (b"work", b".vmclaude.toml", false),
+            (b"work", b".git/hooks/below/is/covered", false),
+            (b"work", b"HEAD", true),
+            (b"home", b".claude/shared/", false),
         ])
     }
 
@@ -123,13 +126,17 @@ mod tests {
             assert_eq!(places.meaning(work, name.as_bytes()), Some(Meaning::Protected), "{name}");
         }
         assert_eq!(places.meaning(work, b".vmclaude.toml2"), None);
+        assert_eq!(places.meaning(work, b"HEAD"), Some(Meaning::Protected));
+        for other in [b"head", b"Head"] {
+            assert_eq!(places.meaning(work, other), None, "another file, where that is so");
+        }
         assert_eq!(places.meaning(work, b".git\xff"), None);
     }
 
     #[test]
     fn what_lies_below_a_protected_path_adds_nothing_in_either_order() {
         for order in [[b"a".as_slice(), b"a/b"], [b"a/b", b"a"]] {
-            let places = Places::new(order.map(|path| (&b"t"[..], path)));
+            let places = Places::new(order.map(|path| (&b"t"[..], path, false)));
             assert_eq!(places.meaning(places.tag(b"t").expect("a place"), b"a"), Some(Meaning::Protected));
         }
     }

@@ -162,7 +162,7 @@ fn work(config: &Config, reach: Reach, files: u64) -> Result<Exit> {
     let tags = config.mounts.iter().map(|m| (m.tag.clone().into_bytes(), tag(m))).collect();
     let root = File::open("/").what(|| "cannot open the share")?;
     let most = usize::try_from(files.min(MOST_FILES) - SPARE_FILES).unwrap_or(usize::MAX);
-    let places = Places::new(config.protected.iter().map(|p| (p.tag.as_bytes(), p.path.as_slice())));
+    let places = Places::new(config.protected.iter().map(|p| (p.tag.as_bytes(), p.path.as_slice(), p.exact)));
     let guard = Arc::new(Guard::new(Bounded::new(inner, root, most), tags, places));
     // SAFETY: as for the listener.
     let control = config.events.map(|fd| unsafe { File::from_raw_fd(fd) });

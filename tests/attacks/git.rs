@@ -45,8 +45,8 @@ fn key(file: &str, section: &str, line: &str) -> String {
     format!("printf '[{section}]\\n{line} = touch evil-ran\\n' >> {file}; grep -q evil-ran {file}")
 }
 
-pub(crate) fn attacks() -> Vec<Attack> {
-    let new = |name, script: &str| Attack::new(CLASS, name, script);
+/// Keys by which git executes something.
+fn keys() -> Vec<Attack> {
     let config = |name, section: &str, line: &str| Attack::new(CLASS, name, key(".git/config", section, line));
     vec![
         config("core.fsmonitor", "core", "fsmonitor"),
@@ -63,6 +63,13 @@ pub(crate) fn attacks() -> Vec<Attack> {
         config("an alias", "alias", "x"),
         config("include.path", "include", "path"),
         config("url.insteadOf", "url \"ext::sh -c evil\"", "insteadOf"),
+    ]
+}
+
+pub(crate) fn attacks() -> Vec<Attack> {
+    let new = |name, script: &str| Attack::new(CLASS, name, script);
+    let mut all = keys();
+    all.extend([
         new(
             "configuration by rename",
             "cp .git/config .git/c && echo evil >> .git/c && mv -f .git/c .git/config && grep -q evil .git/config",
@@ -125,7 +132,8 @@ pub(crate) fn attacks() -> Vec<Attack> {
         new("a submodule's directory as one", "cp .git/HEAD sub-m/HEAD && grep -q ref sub-m/HEAD"),
         Attack::new(CLASS, "configuration that is included", key("team.gitconfig", "core", "fsmonitor")),
         new("our own settings", "echo '[request]' > .vmclaude.toml && grep -q request .vmclaude.toml"),
-    ]
+    ]);
+    all
 }
 
 /// Files that the host's git takes orders from, with their bytes.

@@ -100,7 +100,7 @@ fn plan() -> impl Strategy<Value = Plan> {
                 ports: Vec::new(),
                 protected: protected
                     .into_iter()
-                    .map(|p| Protected { tag: "workspace".into(), path: p.into() })
+                    .map(|p| Protected { tag: "workspace".into(), path: p.into(), exact: false })
                     .collect(),
             }
         },

@@ -17,7 +17,7 @@ fn project() -> tempfile::TempDir {
 
 fn places() -> Places {
     let paths: [&[u8]; 6] = [b".git/config", b".git/hooks", b".git/commondir", b"way/to/file", b"top", b"d/inner"];
-    Places::new(paths.map(|path| (&b"rw"[..], path)))
+    Places::new(paths.map(|path| (&b"rw"[..], path, false)))
 }
 
 /// Every byte and name of a tree.
