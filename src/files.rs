@@ -100,7 +100,7 @@ pub fn sync_dir(dir: &Path) -> std::io::Result<()> {
     File::open(dir)?.sync_all()
 }
 
-/// An exclusive lock on a file of its own, held until dropped.
+/// A lock on a file of its own, held until dropped.
 pub struct Lock(#[allow(dead_code)] Flock<File>);
 
 /// Waits for the exclusive lock `path` (created when missing, never removed).
@@ -123,10 +123,22 @@ pub const LOCK_LIMIT: Duration = Duration::from_secs(10);
 /// # Errors
 /// As [`lock`], and when the time is over.
 pub fn lock_within(path: &Path, limit: Duration) -> Result<Lock> {
+    within(path, limit, FlockArg::LockExclusiveNonblock)
+}
+
+/// The lock `path`, shared with others who share it, or a failure when somebody has it alone for longer than `limit`.
+///
+/// # Errors
+/// As [`lock_within`].
+pub fn share_within(path: &Path, limit: Duration) -> Result<Lock> {
+    within(path, limit, FlockArg::LockSharedNonblock)
+}
+
+fn within(path: &Path, limit: Duration, how: FlockArg) -> Result<Lock> {
     let end = Instant::now() + limit;
     loop {
-        if let Some(lock) = try_lock(path)? {
-            return Ok(lock);
+        if let Ok(lock) = Flock::lock(open_lock(path)?, how) {
+            return Ok(Lock(lock));
         }
         if Instant::now() > end {
             return Err(Failure::new(format!("cannot lock {}", path.display()))
@@ -221,6 +233,11 @@ mod tests {
         assert!(try_lock(&path)?.is_none());
         drop(held);
         assert!(try_lock(&path)?.is_some());
+        let shared = [share_within(&path, Duration::ZERO)?, share_within(&path, Duration::ZERO)?];
+        assert!(try_lock(&path)?.is_none());
+        drop(shared);
+        let _alone = lock(&path)?;
+        assert!(share_within(&path, Duration::ZERO).is_err());
         Ok(())
     }
 

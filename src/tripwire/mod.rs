@@ -96,25 +96,35 @@ impl Watch {
         let Watch { store, trees, first } = self;
         let first = first.join().map_err(|_| Failure::new("cannot look at the project's files"))?;
         let First { before, begun, put_back: mut all } = first?;
+        let keeping = store.keeping();
         let (after, put_back) = settle(&store, &trees, &before, &before, false);
         let changes = changes(&before, &after);
         let skipped = before.project.skipped.clone().or(after.project.skipped.clone());
         let unchecked = [&before, &after].into_iter().find_map(|seen| seen.checked.skipped());
-        store.finish(trees.roots(), waits(&put_back, &changes), &after, Some(begun))?;
+        store.finish(trees.roots(), waits(&put_back, &changes), &after, begun)?;
+        drop(keeping);
+        store.forget();
         all.extend(put_back);
         Ok(Outcome { changes, skipped, unchecked, put_back: all })
     }
 }
 
-/// Finishes what was killed, and looks at everything before a session.
+/// The first walk, one at a time.
 fn first(store: &Store, trees: &Trees) -> Result<First> {
+    let _alone = store.first_walk();
+    look_first(store, trees)
+}
+
+/// Finishes what was killed, and looks at everything before a session. (That it is alone keeps two from putting the same back.)
+fn look_first(store: &Store, trees: &Trees) -> Result<First> {
+    let _keeping = store.keeping();
     let mut before = None;
     let mut put_back = Vec::new();
     // A run that was killed is finished now: what is there is what it left.
-    for lost in store.unfinished() {
+    for (lost, note) in store.unfinished() {
         let theirs = trees.of_lost(&lost.checked)?;
         let (after, put) = settle(store, &theirs, &lost, before.as_ref().unwrap_or(&store.last()), true);
-        store.finish(theirs.roots(), waits(&put, &changes(&lost, &after)), &after, None)?;
+        store.finish(theirs.roots(), waits(&put, &changes(&lost, &after)), &after, note)?;
         put_back.extend(put);
         before = Some(after);
     }

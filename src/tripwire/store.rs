@@ -5,8 +5,8 @@ use super::change::{Change, merge};
 use super::checked::Checked;
 use super::classes::Side;
 use super::found::{Entry, Found, sha};
-use crate::error::{Context, Result};
-use crate::files::{LOCK_LIMIT, Lock, lock_within, private_dir, try_lock, write_atomic};
+use crate::error::{Context, Failure, Result};
+use crate::files::{LOCK_LIMIT, Lock, lock_within, private_dir, share_within, try_lock, write_atomic};
 use crate::hook::PENDING;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
@@ -101,6 +101,18 @@ impl Store {
         lock_within(&self.dir.join("lock"), LOCK_LIMIT)
     }
 
+    /// Held over all of a first walk: what was killed is put back by one, and whoever starts beside it looks afterwards. Who has
+    /// waited for one that hangs goes on without: the notes are still there, and say what is not to be believed.
+    pub(super) fn first_walk(&self) -> Option<Lock> {
+        lock_within(&self.dir.join("first.lock"), LOCK_LIMIT).inspect_err(warn).ok()
+    }
+
+    /// Held by who looks, together with others, until what was kept is named by a note or by what waits: so long nobody forgets
+    /// bytes. A look is never given up for it.
+    pub(super) fn keeping(&self) -> Option<Lock> {
+        share_within(&self.dir.join("keeping.lock"), LOCK_LIMIT).inspect_err(warn).ok()
+    }
+
     /// What the last walk found; nothing when there was none, or it cannot be read: then everything is read again.
     pub fn last(&self) -> Snapshot {
         read(&self.dir.join("last.json")).unwrap_or_default()
@@ -137,21 +149,29 @@ impl Store {
         Ok(Begun { name, _lock: lock })
     }
 
-    /// The states before runs that were killed; they are forgotten with this.
-    pub fn unfinished(&self) -> Vec<Snapshot> {
+    /// The states before runs that were killed, with their notes. Each note stays until its run is [finished](Store::finish):
+    /// whoever is killed before that leaves it to the next, and who starts meanwhile still finds it.
+    pub fn unfinished(&self) -> Vec<(Snapshot, Begun)> {
         let mut found = Vec::new();
         for path in self.notes() {
-            let lock = path.with_extension("lock");
-            if let Ok(Some(_held)) = try_lock(&lock) {
-                found.extend(read(&path));
-                let _ = std::fs::remove_file(&path);
-                let _ = std::fs::remove_file(&lock);
+            let (Ok(Some(lock)), Some(name)) = (try_lock(&path.with_extension("lock")), path.file_stem()) else {
+                continue;
+            };
+            let note = Begun { name: name.to_string_lossy().into_owned(), _lock: lock };
+            match read(&path) {
+                Some(before) => found.push((before, note)),
+                None => self.remove(&note),
             }
         }
         found
     }
 
-    /// What is checked for the sessions that run, as it was before them.
+    fn remove(&self, note: &Begun) {
+        let _ = std::fs::remove_file(self.dir.join(format!("{}.json", note.name)));
+        let _ = std::fs::remove_file(self.dir.join(format!("{}.lock", note.name)));
+    }
+
+    /// What is checked for the sessions that run or are not finished, as it was before them.
     pub(super) fn running(&self) -> Vec<Checked> {
         self.notes().iter().filter_map(|path| Some(read::<Snapshot>(path)?.checked)).collect()
     }
@@ -171,11 +191,12 @@ impl Store {
         read(&self.dir.join("waiting.json")).unwrap_or_default()
     }
 
-    /// Ends a run: what it changed waits together with what waited before, and the next walk has `after` to go by.
+    /// Ends a run: what it changed waits together with what waited before, the next walk has `after` to go by, and only then its
+    /// note is gone.
     ///
     /// # Errors
     /// When it cannot be written.
-    pub fn finish(&self, roots: Roots<'_>, changes: Vec<Change>, after: &Snapshot, begun: Option<Begun>) -> Result<()> {
+    pub fn finish(&self, roots: Roots<'_>, changes: Vec<Change>, after: &Snapshot, begun: Begun) -> Result<()> {
         let _held = self.lock()?;
         let old = self.waiting();
         let skipped = after.project.skipped.clone().or(after.home.skipped.clone()).or(old.skipped);
@@ -184,11 +205,7 @@ impl Store {
         let (root, git) = (roots.project.to_path_buf(), roots.git.unwrap_or(old.git));
         self.put(&Waiting { root, home: roots.home, git, changes, skipped })?;
         write(&self.dir.join("last.json"), after)?;
-        if let Some(begun) = begun {
-            let _ = std::fs::remove_file(self.dir.join(format!("{}.json", begun.name)));
-            let _ = std::fs::remove_file(self.dir.join(format!("{}.lock", begun.name)));
-        }
-        self.forget(after);
+        self.remove(&begun);
         Ok(())
     }
 
@@ -214,13 +231,14 @@ impl Store {
         list(&self.state)
     }
 
-    /// Forgets kept bytes that nothing needs any more.
-    fn forget(&self, last: &Snapshot) {
-        let waiting = self.waiting();
+    /// Forgets kept bytes that nothing needs any more; later, when somebody looks just now.
+    pub fn forget(&self) {
+        let Ok(Some(_alone)) = try_lock(&self.dir.join("keeping.lock")) else { return };
+        let (waiting, last) = (self.waiting(), self.last());
         // Sessions that run will want what they saw.
         let running: Vec<Snapshot> = self.notes().iter().filter_map(|path| read(path)).collect();
         let waits = waiting.changes.iter().flat_map(|c| [&c.before, &c.after]).flatten();
-        let listed = running.iter().chain([last]).flat_map(Snapshot::entries);
+        let listed = running.iter().chain([&last]).flat_map(Snapshot::entries);
         let needed: BTreeSet<&str> = waits.chain(listed).filter_map(|e| e.sha.as_deref()).collect();
         for file in std::fs::read_dir(self.dir.join("kept")).into_iter().flatten().flatten() {
             if file.file_name().to_str().is_none_or(|name| !needed.contains(name)) {
@@ -230,7 +248,11 @@ impl Store {
     }
 }
 
-/// A run whose end is not known yet.
+fn warn(failure: &Failure) {
+    tracing::warn!("{}", failure.what);
+}
+
+/// The note of a run that is not finished, held.
 pub struct Begun {
     name: String,
     _lock: Lock,

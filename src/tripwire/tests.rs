@@ -2,6 +2,8 @@ use super::{Outcome, Protected, Trees, Watch, change::Change, classes::Side, res
 use std::fs;
 use std::path::{Path, PathBuf};
 
+mod starts;
+
 /// A project with a repository, and the state of its sessions.
 struct Place {
     dir: tempfile::TempDir,
@@ -46,14 +48,17 @@ impl Place {
         self.dir.path().join("git")
     }
 
-    fn watch(&self, protected: &[&str]) -> Watch {
+    fn trees(&self, protected: &[&str]) -> Trees {
         let open = |path: PathBuf| Some((walk::open(&path).ok()?, path));
         let project = open(self.root()).expect("open");
         let paths = protected.iter().map(Path::new);
         let outside: &[&str] = if self.git().exists() { &["config", "commondir", "hooks"] } else { &[] };
         let protected = Protected::new(paths, outside.iter().map(Path::new));
-        let trees = Trees { project, home: None, git: open(self.git()), protected };
-        let (watch, ready) = Watch::start(&self.state(), "1:2:3", trees).expect("start");
+        Trees { project, home: None, git: open(self.git()), protected }
+    }
+
+    fn watch(&self, protected: &[&str]) -> Watch {
+        let (watch, ready) = Watch::start(&self.state(), "1:2:3", self.trees(protected)).expect("start");
         ready.blocking_recv().expect("the first walk is over");
         watch
     }
