@@ -40,6 +40,8 @@ LIST = [
     ("B", "src/tripwire/walk.rs", "stat.st_mode & 0o6000 != 0", "false", "what_is_listed_is_found_wherever_it_lies"),
     ("A", "src/tripwire/classes.rs", '(".envrc", "direnv, on cd"),', '(".envrx", "direnv, on cd"),', "what_runs_unasked_is_known_at_any_depth_and_in_any_case"),
     ("B", "src/tripwire/index.rs", 'b".git" | ', "", "names_that_no_honest_index_has_are_found"),
+    ("A", "src/tripwire/mod.rs", "let _alone = store.first_walk();", "", "a_first_walk_begins_when_the_one_before_it_is_over"),
+    ("B", "src/tripwire/store.rs", "Some(before) => found.push((before, note)),", "Some(before) => {\n                    self.remove(&note);\n                    found.push((before, note));\n                }", "a_start_that_is_killed_leaves_the_killed_session_to_the_next"),
     ("C", "shim/src/clean.rs", "!c.is_control()", "true", "nothing_but_ordinary_characters_is_left"),
     ("D", "shim/src/clean.rs", "'\\u{2028}'..='\\u{202e}'", "'\\u{2028}'..='\\u{2029}'", "nothing_but_ordinary_characters_is_left"),
     ("B", "src/report/changes.rs", "vmclaude_shim::clean(line)", "line", "a_difference_moves_no_cursor"),
