@@ -5,8 +5,9 @@ use nix::fcntl::{Flock, FlockArg};
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{Read, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
+use vmclaude_shim::identity::real_path;
 
 /// Creates `dir` and its missing parents with mode 0700, and refuses one that is not ours or that others may write.
 ///
@@ -93,6 +94,16 @@ pub fn read(path: &Path) -> std::io::Result<Vec<u8>> {
     }
     let mut bytes = Vec::new();
     file.read_to_end(&mut bytes).map(|_| bytes)
+}
+
+/// `path` with the links resolved in the part of it that exists.
+pub fn real(path: &Path) -> PathBuf {
+    let found = path.ancestors().find_map(|up| Some((up, real_path(up).ok()?)));
+    let Some((up, real)) = found else { return path.to_path_buf() };
+    match path.strip_prefix(up) {
+        Ok(rest) if !rest.as_os_str().is_empty() => real.join(rest),
+        _ => real,
+    }
 }
 
 /// Makes the names inside `dir` as durable as their contents.

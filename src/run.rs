@@ -50,7 +50,8 @@ pub fn command(host: &Host, flags: &RunFlags, argv: Vec<OsString>) -> Result<Exi
     let project = enrollment::project_or_here(host)?;
     // Held to the end: while it is open, its inode cannot become another directory's.
     let root = enrollment::open_root(host, &project)?;
-    let (settings, off) = trust::settings_for(host, settings.of_project(&project.root), &project, &root)?;
+    let settings = settings.of_project(&project.root, project.moved_from.as_deref());
+    let (settings, off) = trust::settings_for(host, settings, &project, &root)?;
     if let Some(line) = off.filter(|_| host.tty[2]) {
         report::note(&format!("{line} (vmclaude approve)"));
     }

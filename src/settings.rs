@@ -27,6 +27,9 @@ pub struct OfProject {
     auth: Option<Auth>,
     ssh_agent: bool,
     volumes: Option<Vec<Dir>>,
+    /// The path as it is written in the file; what it leads to is what the settings are found by.
+    #[serde(skip)]
+    pub typed: PathBuf,
 }
 
 /// What runs VMs.
@@ -78,7 +81,7 @@ pub struct Settings {
     pub auth: Auth,
     /// Whether the guest may use the user's ssh agent.
     pub ssh_agent: bool,
-    /// What the user says of single projects.
+    /// What the user says of single projects, by the directories that their paths lead to.
     pub projects: BTreeMap<PathBuf, OfProject>,
     /// What guests may do with the host's clipboard.
     pub clipboard: Clipboard,
@@ -132,10 +135,12 @@ impl Settings {
         host.cores.min(self.most_cpus.unwrap_or(u32::MAX))
     }
 
-    /// These settings with what the user says of the project in this directory.
+    /// These settings with what the user says of the project in this directory; of one that was moved, else what they say
+    /// of the path that it had.
     #[must_use]
-    pub fn of_project(mut self, root: &Path) -> Settings {
-        let own = self.projects.get(root).cloned().unwrap_or_default();
+    pub fn of_project(mut self, root: &Path, moved_from: Option<&Path>) -> Settings {
+        let own = [Some(root), moved_from].into_iter().flatten().find_map(|path| self.projects.get(path));
+        let own = own.cloned().unwrap_or_default();
         self.home = own.home.unwrap_or(self.home);
         self.auth = own.auth.unwrap_or(self.auth);
         self.ssh_agent = own.ssh_agent;

@@ -1,5 +1,6 @@
 //! `vmclaude status`: what `claude` would do here, why, with what, and what is wrong.
 
+mod projects;
 mod shell;
 mod volumes;
 
@@ -74,6 +75,7 @@ fn collect(host: &Host, now: u64, known: Option<&Status>) -> Status {
             None
         }
     };
+    problems.extend(settings.iter().flat_map(|settings| projects::unknown(host, settings)));
     let settings = settings.map(|settings| of_project(host, settings, &mut problems));
     let meant = shell::meant(host);
     problems.extend(meant.as_ref().map(|meant| shell::elsewhere(host, meant)));
@@ -115,8 +117,8 @@ fn collect(host: &Host, now: u64, known: Option<&Status>) -> Status {
 /// The settings as they are for the enrolled project here.
 fn of_project(host: &Host, settings: Settings, problems: &mut Vec<Problem>) -> Settings {
     let Ok(Some(project)) = enrollment::project(host) else { return settings };
-    let asked = enrollment::open_root(host, &project)
-        .and_then(|root| trust::settings_for(host, settings.clone().of_project(&project.root), &project, &root));
+    let own = settings.clone().of_project(&project.root, project.moved_from.as_deref());
+    let asked = enrollment::open_root(host, &project).and_then(|root| trust::settings_for(host, own, &project, &root));
     match asked {
         Ok((settings, off)) => {
             let off = off.map(|what| Problem { what, because: Vec::new(), next: Some("vmclaude approve".into()) });

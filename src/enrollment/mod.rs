@@ -10,6 +10,7 @@ pub mod trust;
 
 use crate::error::{Context, Failure, Result};
 use crate::files;
+pub use crate::files::real;
 use crate::host::Host;
 use std::ffi::OsStr;
 use std::fs::{File, OpenOptions};
@@ -28,8 +29,8 @@ pub struct Project {
     pub rest: PathBuf,
     /// Whether it is enrolled, or only meant by the word `vmclaude`.
     pub enrolled: bool,
-    /// Whether it was enrolled at another path.
-    pub moved: bool,
+    /// Where it was enrolled, if that was another path.
+    pub moved_from: Option<PathBuf>,
 }
 
 /// The decision for the current directory: the same function on the same facts as in the shim.
@@ -51,7 +52,7 @@ pub fn project(host: &Host) -> Result<Option<Project>> {
         Verdict::Host { .. } => Ok(None),
         Verdict::Refuse(refusal) => Err(refused(refusal)),
         Verdict::Vm(tree) => {
-            Ok(Some(Project { root: tree.root, rest: tree.rest, enrolled: true, moved: tree.moved_from.is_some() }))
+            Ok(Some(Project { root: tree.root, rest: tree.rest, enrolled: true, moved_from: tree.moved_from }))
         }
     }
 }
@@ -67,7 +68,7 @@ pub fn project_or_here(host: &Host) -> Result<Project> {
     }
     let root = host.cwd.clone().ok_or_else(|| refused(Refusal::NoDirectory))?;
     refuse::check(&root, host)?;
-    Ok(Project { root, rest: PathBuf::new(), enrolled: false, moved: false })
+    Ok(Project { root, rest: PathBuf::new(), enrolled: false, moved_from: None })
 }
 
 /// Opens the project's root, and decides once more on what was opened: whatever is put at its path from now on, the
@@ -145,16 +146,6 @@ pub fn refused(refusal: Refusal) -> Failure {
 /// A path for a person's eyes: control characters made visible.
 pub fn shown(path: &Path) -> String {
     vmclaude_shim::refusal::shown(path)
-}
-
-/// `path` with the links resolved in the part of it that exists.
-pub fn real(path: &Path) -> PathBuf {
-    let found = path.ancestors().find_map(|up| Some((up, real_path(up).ok()?)));
-    let Some((up, real)) = found else { return path.to_path_buf() };
-    match path.strip_prefix(up) {
-        Ok(rest) if !rest.as_os_str().is_empty() => real.join(rest),
-        _ => real,
-    }
 }
 
 fn ls(path: &Path) -> String {

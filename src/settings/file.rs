@@ -2,6 +2,7 @@
 
 use super::{Engine, OfProject, Settings, Wire};
 use crate::error::{Failure, Result};
+use crate::files;
 use crate::host::Host;
 use crate::plan::auth::Auth;
 use crate::plan::limits::{Limits, parse_cpus, parse_memory};
@@ -117,7 +118,7 @@ impl File {
             home: self.home,
             auth: self.auth,
             ssh_agent: false,
-            projects: self.projects,
+            projects: by_directory(self.projects).map_err(wrong)?,
             clipboard: self.clipboard,
             packages: self.image.packages,
             network: self.network.understood().map_err(wrong)?,
@@ -179,6 +180,21 @@ impl File {
         }
         Ok(())
     }
+}
+
+/// By the directories that the paths lead to, because a project is looked up by its own: a link on the way must not undo
+/// what is said of it.
+fn by_directory(typed: BTreeMap<PathBuf, OfProject>) -> Result<BTreeMap<PathBuf, OfProject>> {
+    let mut all = BTreeMap::new();
+    for (path, own) in typed {
+        let dir = files::real(&path);
+        let double = |other: OfProject| {
+            Failure::usage(format!("[projects.{path:?}] and [projects.{:?}] are one directory", other.typed))
+                .because(dir.display())
+        };
+        all.insert(dir.clone(), OfProject { typed: path.clone(), ..own }).map_or(Ok(()), |other| Err(double(other)))?;
+    }
+    Ok(all)
 }
 
 /// What the environment says. What is no text is no value either, and is told as such.

@@ -79,12 +79,35 @@ fn what_is_protected_is_understood_or_refused() {
 #[test]
 fn what_is_said_of_one_project_counts_for_it_alone() {
     let text = "auth = 'host'\n[projects.'/p']\nhome = 'shared'\nauth = 'guest'\nssh_agent = true";
-    let of = |root: &str| settings(text).of_project(Path::new(root));
+    let of = |root: &str| settings(text).of_project(Path::new(root), None);
     assert_eq!((of("/p").home, of("/p").auth, of("/p").ssh_agent), (Home::Shared, Auth::Guest, true));
     assert_eq!((of("/p/q").home, of("/p/q").auth, of("/p/q").ssh_agent), (Home::Project, Auth::Host, false));
     for bad in ["[projects.'/p']\nmode = 1", "ssh_agent = true", "auth = 'nowhere'", "home = 'none'"] {
         assert!(toml::from_str::<File>(bad).is_err(), "{bad}");
     }
+}
+
+#[test]
+fn what_is_said_of_a_project_is_said_of_its_directory_by_whatever_way() {
+    let dir = tempfile::tempdir().expect("tempdir");
+    let root = dir.path().canonicalize().expect("real");
+    std::fs::create_dir_all(root.join("var/home/shop")).expect("mkdir");
+    std::os::unix::fs::symlink("var/home", root.join("home")).expect("ln");
+    let key = |path: &str| format!("[projects.{:?}]\nauth = 'host'\n", root.join(path));
+    let of = |text: &str, at: &str, was: Option<&str>| {
+        settings(text).of_project(&root.join(at), was.map(|was| root.join(was)).as_deref()).auth
+    };
+    assert_eq!(of(&key("home/shop"), "var/home/shop", None), Auth::Host, "a link on the way");
+    assert_eq!(of(&key("home/gone"), "var/home/gone", None), Auth::Host, "what is not there now");
+    assert_eq!(of(&key("home/was"), "var/home/shop", Some("var/home/was")), Auth::Host, "moved");
+    assert_eq!(of(&key("home/was"), "var/home/shop", None), Auth::Guest);
+    let both = key("home/was") + &key("home/shop").replace("host", "guest");
+    assert_eq!(of(&both, "var/home/shop", Some("var/home/was")), Auth::Guest, "where it is now, and not where it was");
+    let twice = key("home/shop") + &key("var/home/shop");
+    let failure = toml::from_str::<File>(&twice).expect("parses").resolve(&host(), &|e| e).expect_err("one directory");
+    assert!(failure.what.ends_with("are one directory"), "{failure}");
+    let typed = settings(&key("home/shop")).projects.into_values().next().expect("a project").typed;
+    assert_eq!(typed, root.join("home/shop"), "as it was written");
 }
 
 #[test]

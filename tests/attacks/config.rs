@@ -58,7 +58,7 @@ impl Place {
 pub(crate) fn asking(place: &Place) -> Result<Option<Asking>> {
     let root = place.project.clone();
     let open = fs::File::open(&root).expect("open");
-    Asking::read(&place.host, &Project { root, rest: PathBuf::new(), enrolled: false, moved: false }, &open)
+    Asking::read(&place.host, &Project { root, rest: PathBuf::new(), enrolled: false, moved_from: None }, &open)
 }
 
 /// Whether what the text asks for could be approved.

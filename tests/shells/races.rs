@@ -45,7 +45,7 @@ fn a_directory_that_is_swapped_is_never_opened_in_its_place() {
     std::fs::create_dir(world.path("evil")).expect("mkdir");
     std::os::unix::fs::symlink(world.path("evil"), world.path("evil-link")).expect("ln");
     let host = host(&world);
-    let project = Project { root: tree.clone(), rest: "".into(), enrolled: true, moved: false };
+    let project = Project { root: tree.clone(), rest: "".into(), enrolled: true, moved_from: None };
     let (kept, stop) = (world.path("kept"), AtomicBool::new(false));
     let (mut opened, mut refused) = (0, 0);
     std::thread::scope(|scope| {
