@@ -114,13 +114,17 @@ impl Host {
         self.env.get(OsStr::new(name)).and_then(|v| v.to_str())
     }
 
-    /// A file that is installed with this program: `<prefix>/lib/vmclaude/NAME` beside `<prefix>/bin/vmclaude`.
+    /// Where the files lie that are installed with this program: `<prefix>/lib/vmclaude` beside `<prefix>/bin/vmclaude`.
+    pub fn helpers(&self) -> PathBuf {
+        self.exe.parent().and_then(Path::parent).unwrap_or(Path::new("/")).join("lib/vmclaude")
+    }
+
+    /// A file that is installed with this program.
     ///
     /// # Errors
     /// When it is not there.
     pub fn helper(&self, name: &str) -> Result<PathBuf> {
-        let prefix = self.exe.parent().and_then(Path::parent).unwrap_or(Path::new("/"));
-        let file = prefix.join("lib/vmclaude").join(name);
+        let file = self.helpers().join(name);
         match file.is_file() {
             true => Ok(file),
             false => Err(Failure::new("vmclaude is not installed completely")

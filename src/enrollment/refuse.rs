@@ -35,7 +35,8 @@ pub struct Ours {
     pub homes: Vec<PathBuf>,
     /// Our state, data, configuration and cache.
     pub dirs: Vec<PathBuf>,
-    /// Our own programs: a guest that could write them would run on the host.
+    /// Our own programs, and the directory of those that are copied to where they run: a guest that could write them would
+    /// run on the host.
     pub programs: Vec<PathBuf>,
 }
 
@@ -46,7 +47,7 @@ impl Ours {
         Ours {
             homes: homes(host),
             dirs: [&d.state, &d.data, &d.config, &d.cache].map(|dir| real(dir)).to_vec(),
-            programs: vec![real(&host.exe)],
+            programs: vec![real(&host.exe), real(&host.helpers())],
         }
     }
 }
@@ -74,8 +75,11 @@ pub fn reason(dir: &Path, ours: &Ours) -> Option<String> {
     if MACHINE.iter().any(|own| Path::new(own) == dir) {
         return Some("devices and sockets of this whole machine lie in it".to_owned());
     }
-    if let Some(program) = ours.programs.iter().find(|program| program.starts_with(dir)) {
+    if let Some(program) = ours.programs.iter().find(|p| p.starts_with(dir)) {
         return Some(format!("vmclaude itself, {}, lies in it, and a guest could replace it", shown(program)));
+    }
+    if let Some(program) = ours.programs.iter().find(|p| dir.starts_with(p)) {
+        return Some(format!("{} is vmclaude itself, and a guest could replace what is there", shown(program)));
     }
     unspeakable(dir).map(str::to_owned)
 }
@@ -113,7 +117,8 @@ fn alias(dir: &Path, ours: &Ours) -> Option<String> {
         return Some(format!("it is a part of {own} under another name"));
     }
     let above = ours.homes.iter().flat_map(|home| home.ancestors()).map(Path::to_path_buf);
-    let mut known = above.chain(secrets(ours)).chain(ours.dirs.clone());
+    let around = ours.programs.iter().flat_map(|program| program.ancestors()).map(Path::to_path_buf);
+    let mut known = above.chain(secrets(ours)).chain(ours.dirs.clone()).chain(around);
     known.find(|path| id(path) == Some(dir)).map(|path| format!("it is {} under another name", shown(&path)))
 }
 
@@ -138,7 +143,11 @@ mod tests {
         Ours {
             homes: vec!["/home/u".into(), "/root".into()],
             dirs: vec!["/home/u/.local/state/vmclaude".into(), "/srv/images".into()],
-            programs: vec!["/home/u/src/vmclaude/target/release/vmclaude".into()],
+            programs: vec![
+                "/home/u/src/vmclaude/target/release/vmclaude".into(),
+                "/home/u/src/vmclaude/target/lib/vmclaude".into(),
+                "/opt/prefix/lib/vmclaude".into(),
+            ],
         }
     }
 
@@ -158,6 +167,10 @@ mod tests {
             "/home/u/.local/state/vmclaude/run",
             "/srv",
             "/home/u/src/vmclaude",
+            "/home/u/src/vmclaude/target/lib",
+            "/home/u/src/vmclaude/target/lib/vmclaude/x",
+            "/opt/prefix",
+            "/opt/prefix/lib/vmclaude",
             "/home/u/a\nb",
             "/root",
             "/root/.ssh",
@@ -173,6 +186,23 @@ mod tests {
     }
 
     #[test]
+    fn what_is_copied_to_where_it_runs_is_refused_under_another_name_too() {
+        let dir = tempfile::tempdir().expect("tempdir");
+        let root = dir.path().canonicalize().expect("real");
+        let mut host = crate::host::tests::host();
+        host.exe = root.join("bin/vmclaude");
+        let lib = root.join("lib/vmclaude");
+        std::fs::create_dir_all(&lib).expect("mkdir");
+        let ours = Ours::of(&host);
+        assert!(reason(&lib, &ours).is_some() && ours.programs.contains(&lib), "{ours:?}");
+        // A bind mount needs root; that a way there is another name is all the same to who asks for the inode.
+        let around = |path: &Path| alias(&path.join("."), &ours).is_some();
+        assert!(around(&lib) && around(&root.join("lib")));
+        std::fs::create_dir(root.join("lib/other")).expect("mkdir");
+        assert!(!around(&root.join("lib/other")));
+    }
+
+    #[test]
     fn everything_else_is_not_by_components() {
         for dir in [
             "/home/u/p",
@@ -182,6 +212,9 @@ mod tests {
             "/srv/imagesx",
             "/tmp/x",
             "/home/u/src/v",
+            "/home/u/src/vmclaude/target/release/build",
+            "/opt/prefix/lib/vmclaudex",
+            "/opt/prefix/share",
             "/dev/shm/p",
             "/run/user/1000/p",
             "/process",
