@@ -15,9 +15,9 @@ WORK = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "muta
 # What is taken out: a build that it can share with others, a file, a text in it, what stands there instead, and the test that
 # must notice. Two that the same test notices, or that disturb each other's tests, are in different builds.
 LIST = [
-    ("A", "src/plan/request.rs", "VARIABLES.contains(&&*upper)", "false", "no_variable_that_is_a_key_or_steers_programs"),
-    ("B", "src/plan/request.rs", "FAMILIES.iter().any(|f| upper.starts_with(f))", "false", "no_variable_that_is_a_key_or_steers_programs"),
-    ("C", "src/plan/request.rs", "ENDINGS.iter().any(|e| upper.ends_with(e) || upper == e[1..])", "false", "no_variable_that_is_a_key_or_steers_programs"),
+    ("A", "src/plan/request/variables.rs", "VARIABLES.contains(&&*upper)", "false", "no_variable_that_is_a_key_or_steers_programs"),
+    ("B", "src/plan/request/variables.rs", "FAMILIES.iter().any(|f| upper.starts_with(f))", "false", "no_variable_that_is_a_key_or_steers_programs"),
+    ("C", "src/plan/request/variables.rs", "ENDINGS.iter().any(|e| upper.ends_with(e) || upper == e[1..])", "false", "no_variable_that_is_a_key_or_steers_programs"),
     ("A", "src/plan/request.rs", "#[serde(deny_unknown_fields, default)]\nstruct LimitText", "#[serde(default)]\nstruct LimitText", "what_is_no_such_file_is_refused"),
     ("B", "src/plan/request.rs", "#[serde(deny_unknown_fields, default)]\nstruct File", "#[serde(default)]\nstruct File", "no_key_of_the_users_own_settings_exists_here"),
     ("A", "src/plan/request.rs", "TAKEN.iter().any(", "[\"/none\"].iter().any(", "no_place_in_the_guest_that_is_its_own"),

@@ -6,7 +6,6 @@ use crate::enrollment::{only_a_person, open_root, project_or_here, shown};
 use crate::error::{Failure, Result};
 use crate::exit::Exit;
 use crate::host::Host;
-use crate::plan::approval::Resolved;
 use crate::plan::request::FILE;
 use crate::report;
 
@@ -43,10 +42,9 @@ pub(super) fn run(host: &Host, words: &Approve) -> Result<Exit> {
     }
     let before = asking.approved.map(|(_, lines)| lines);
     report::note(&format!("{} requests, beyond your own settings:", shown(&project.root)));
-    for line in difference(before.as_deref(), &resolved.lines()) {
+    for line in difference(before.as_deref(), &resolved.lines(), |name| host.var(name).is_some()) {
         report::note(&format!("  {line}"));
     }
-    environment(host, &resolved);
     confirm(&digest)?;
     trust::approve(host, &project.root, &resolved, &digest)?;
     report::note("approved: exactly this, for this directory, until a byte of it changes");
@@ -56,33 +54,58 @@ pub(super) fn run(host: &Host, words: &Approve) -> Result<Exit> {
     Ok(Exit::OK)
 }
 
-/// The lines of now, those that are new and those that are gone marked.
-fn difference(before: Option<&[String]>, now: &[String]) -> Vec<String> {
+/// What is gone, and the lines of now, of which those that are new are marked. What is worth most to somebody hostile comes
+/// last, so that nothing pushes it away from the question.
+fn difference(before: Option<&[String]>, now: &[String], is_set: impl Fn(&str) -> bool) -> Vec<String> {
     let old = before.unwrap_or_default();
-    let mark = |line: &String| if old.contains(line) { format!("  {line}") } else { format!("+ {line}{}", risk(line)) };
     let gone = old.iter().filter(|line| !now.contains(line)).map(|line| format!("- {line}"));
-    now.iter().map(mark).chain(gone).collect()
+    let mark = |line: &String| {
+        let set = line.strip_prefix("env      ").map_or("", |name| here(is_set(name)));
+        let (risk, why) = risk(line);
+        match old.contains(line) {
+            true => format!("  {line}{set}"),
+            false => format!("+ {line}{set}   {}: {why}", risk.word()),
+        }
+    };
+    let mut now: Vec<_> = now.iter().collect();
+    now.sort_by_key(|line| risk(line).0);
+    gone.chain(now.into_iter().map(mark)).collect()
 }
 
-/// One word of what a wish is worth to somebody hostile.
-fn risk(line: &str) -> &'static str {
+/// What a wish is worth to somebody hostile.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Risk {
+    Low,
+    Medium,
+    High,
+}
+
+impl Risk {
+    /// The word for it.
+    fn word(self) -> &'static str {
+        match self {
+            Risk::Low => "low",
+            Risk::Medium => "medium",
+            Risk::High => "HIGH",
+        }
+    }
+}
+
+fn risk(line: &str) -> (Risk, &'static str) {
     match line.split_whitespace().next() {
-        Some("mount") if line.ends_with("write") => "   HIGH: the VM can change what is there",
-        Some("mount") => "   medium: the VM can read what is there, and send it away",
-        Some("env") => "   medium: the VM sees its value",
-        Some("network") => "   low",
-        Some("port") => "   low: programs here can reach the VM",
-        Some("volume") => "   low: what is there on the host is not seen in the VM",
-        _ => "   low: it runs as root while the image is built",
+        Some("mount") if line.ends_with("write") => (Risk::High, "the VM can change what is there"),
+        Some("mount") => (Risk::Medium, "the VM can read what is there, and send it away"),
+        Some("env") => (Risk::Medium, "the VM sees its value"),
+        Some("network") => (Risk::Low, "the VM can send there what it sees"),
+        Some("port") => (Risk::Low, "programs here can reach the VM"),
+        Some("volume") => (Risk::Low, "what is there on the host is not seen in the VM"),
+        _ => (Risk::Low, "it runs as root while the image is built"),
     }
 }
 
-/// Whether the variables are set here; their values are never shown.
-fn environment(host: &Host, resolved: &Resolved) {
-    for name in &resolved.request.env {
-        let is = if host.var(name).is_some() { "set" } else { "not set" };
-        report::note(&format!("  ({name} is {is} in this shell)"));
-    }
+/// Whether a variable is set in this shell; its value is never shown.
+fn here(is_set: bool) -> &'static str {
+    if is_set { " (set in this shell)" } else { " (not set in this shell)" }
 }
 
 fn no_terminal() -> Failure {
@@ -111,10 +134,22 @@ mod tests {
         let lines = |all: &[&str]| all.iter().map(|l| (*l).to_owned()).collect::<Vec<_>>();
         let (old, now) =
             (lines(&["env      A", "env      B"]), lines(&["env      B", "mount    /d at /mnt/d, read and write"]));
-        let marked = difference(Some(&old), &now);
-        assert_eq!(marked[0], "  env      B");
-        assert!(marked[1].starts_with("+ mount    /d") && marked[1].contains("HIGH"), "{marked:?}");
-        assert_eq!(marked[2], "- env      A");
-        assert!(difference(None, &old).iter().all(|l| l.starts_with('+')));
+        let marked = difference(Some(&old), &now, |name| name == "B");
+        assert_eq!(marked[..2], ["- env      A", "  env      B (set in this shell)"]);
+        assert!(marked[2].starts_with("+ mount    /d") && marked[2].contains("HIGH"), "{marked:?}");
+        assert!(difference(None, &old, |_| false).iter().all(|l| l.starts_with('+') && l.contains("(not set in")));
+    }
+
+    #[test]
+    fn what_is_worth_most_is_directly_above_the_question() {
+        let mut now: Vec<_> = (0..60).map(|i| format!("network  n{i}.example:443")).collect();
+        now.insert(0, "mount    /d at /mnt/d, read and write".to_owned());
+        now.insert(1, "mount    /e at /mnt/e, read only".to_owned());
+        for old in [&[][..], &now[..1], &["env      GONE".to_owned()]] {
+            let marked = difference(Some(old), &now, |_| true);
+            let last = marked.last().expect("a line");
+            assert!(last.contains("/d at /mnt/d, read and write"), "{last}");
+            assert!(marked[marked.len() - 2].contains("/e at"), "{marked:?}");
+        }
     }
 }

@@ -6,6 +6,7 @@ use crate::engine::apple::owner;
 use crate::error::{Context, Failure, Result};
 use crate::files;
 use crate::host::{Dirs, Host, now};
+use crate::plan::request::is_package;
 use crate::session::apple::{Asked, build};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -135,9 +136,7 @@ fn installed(said: &str) -> Option<&str> {
 
 /// A list for a shell in the recipe: names and nothing else.
 fn packages(names: &[String]) -> Result<String> {
-    let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
-    let good = |name: &&String| name.starts_with(plain) && name.chars().all(|c| plain(c) || "+-.".contains(c));
-    match names.iter().find(|name| !good(name)) {
+    match names.iter().find(|name| !is_package(name)) {
         None => Ok(names.join(" ")),
         Some(bad) => Err(Failure::usage(format!("{bad:?} in [image] packages is no Debian package's name"))
             .because("letters, digits and +-. are expected")
@@ -226,7 +225,7 @@ mod tests {
         assert_eq!(version(Some("2.1.331"), Some("2.1.400")).expect("a version"), "2.1.331");
         let all = |names: &[&str]| packages(&names.iter().map(|n| (*n).to_owned()).collect::<Vec<_>>());
         assert_eq!(all(&["golang", "g++"]).expect("names"), "golang g++");
-        for bad in ["", "-x", "a b", "$(x)", "A"] {
+        for bad in ["", "-x", "a b", "$(x)", "A", "sudo-", "zlib1."] {
             assert!(all(&[bad]).is_err(), "{bad}");
         }
     }

@@ -46,20 +46,20 @@ pub struct Asker<'a> {
 }
 
 impl Resolved {
-    /// What a person is shown and approves, one line for each wish, sorted; paths as they are, so that what is shown must
-    /// be made fit for a terminal.
+    /// What a person is shown and approves, one line for each wish, sorted; odd paths are quoted, so that none can look like
+    /// other words of its line.
     pub fn lines(&self) -> Vec<String> {
         let mut lines = Vec::new();
         for (asked, (extra, _)) in self.request.mounts.iter().zip(&self.mounts) {
             let mode = if extra.writable { "read and write" } else { "read only" };
             let real = extra.host.to_string_lossy();
             let typed = if asked.host == *real { String::new() } else { format!(" (written {:?})", asked.host) };
-            lines.push(format!("mount    {real}{typed} at {}, {mode}", asked.guest));
+            lines.push(format!("mount    {}{typed} at {}, {mode}", word(&real), word(&asked.guest)));
         }
         lines.extend(self.request.env.iter().map(|name| format!("env      {name}")));
         lines.extend(self.request.packages.iter().map(|name| format!("package  {name}")));
         lines.extend(self.request.ports.iter().map(|port| format!("port     {port}")));
-        lines.extend(self.request.volumes.iter().map(|dir| format!("volume   {dir}")));
+        lines.extend(self.request.volumes.iter().map(|dir| format!("volume   {}", word(&dir.to_string()))));
         lines.extend(self.request.network.iter().map(|name| format!("network  {name}")));
         lines.sort();
         lines.dedup();
@@ -90,6 +90,12 @@ impl Resolved {
             hex
         })
     }
+}
+
+/// A path as one word: with quotes around it, unless it is of plain letters only.
+fn word(path: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+@~".contains(c);
+    if path.chars().all(plain) { path.to_owned() } else { format!("{path:?}") }
 }
 
 impl Settings {
@@ -182,6 +188,21 @@ mod tests {
         others.sort();
         others.dedup();
         assert_eq!(others.len(), all);
+    }
+
+    #[test]
+    fn no_wish_can_look_like_another() {
+        let odd = "/data at /mnt/d, read only\u{2028}mount /x";
+        let mut forged = resolved(TEXT);
+        forged.mounts[0].0.host = odd.into();
+        forged.mounts[0].0.writable = true;
+        forged.request.mounts[0].guest = "/mnt/d, read only".to_owned();
+        forged.request.volumes.push("a b, read only".to_owned().try_into().expect("a directory"));
+        let lines = forged.lines();
+        let line = |kind: &str| lines.iter().find(|line| line.starts_with(kind)).expect("a line");
+        let mount = r#"mount    "/data at /mnt/d, read only\u{2028}mount /x" (written "/data") at "/mnt/d, read only", read and write"#;
+        assert_eq!((line("mount").as_str(), line("volume").as_str()), (mount, r#"volume   "a b, read only""#));
+        assert!(resolved(TEXT).lines().contains(&"mount    /data at /mnt/data, read only".to_owned()));
     }
 
     #[test]

@@ -1,6 +1,9 @@
 //! `.vmclaude.toml`: what a project may say about its own VM. Whoever wrote the project wrote it, so it can only ever
 //! tighten by itself (`[limit]`); what it wants beyond the user's settings (`[request]`) is words until a person approves.
 
+mod packages;
+mod variables;
+
 use super::limits::{parse_cpus, parse_memory};
 use super::network::{Listed, Mode, name};
 use super::ports::Forward;
@@ -8,6 +11,7 @@ use super::protect;
 use super::volumes::Dir;
 use crate::error::{Failure, Result};
 use crate::screen::Clipboard;
+pub use packages::is_package;
 use serde::Deserialize;
 use std::path::{Component, Path};
 
@@ -15,6 +19,12 @@ use std::path::{Component, Path};
 pub const FILE: &str = ".vmclaude.toml";
 /// Far more than anybody writes by hand.
 pub const LARGEST: u64 = 64 << 10;
+/// More than anybody reads before they say yes.
+const MOST_WISHES: usize = 64;
+/// Of these, the most mounts: together they fit on one screen, above the question.
+const MOST_MOUNTS: usize = 16;
+/// The longest path of a wish, in bytes.
+const LONGEST: usize = 255;
 
 /// The file as it is written. Unknown keys are an error: a mistyped limit must not become no limit.
 #[derive(Debug, Default, Deserialize)]
@@ -130,9 +140,10 @@ pub fn parse(bytes: &[u8]) -> Result<Wishes> {
         clipboard: file.limit.clipboard,
     };
     let asked = file.request;
+    readable(&asked)?;
     asked.mounts.iter().try_for_each(mount)?;
-    asked.env.iter().try_for_each(|name| variable(name))?;
-    asked.packages.iter().try_for_each(|name| package(name))?;
+    asked.env.iter().try_for_each(|name| variables::check(name))?;
+    asked.packages.iter().try_for_each(|name| packages::check(name))?;
     let network = asked.network.iter().map(|name| host(name)).collect::<Result<_>>()?;
     let ports = asked.ports.iter().map(|port| high(port)).collect::<Result<_>>()?;
     let RequestText { mounts, env, packages, volumes, .. } = asked;
@@ -156,69 +167,14 @@ fn never(what: &str, why: &str) -> Failure {
     bad(format!("no project may ask for {what}: {why}"))
 }
 
-/// Variables that make programs run other code, lead to an agent of the user's, or hold a key by their name.
-const VARIABLES: [&str; 31] = [
-    "PATH",
-    "HOME",
-    "USER",
-    "LOGNAME",
-    "SHELL",
-    "ENV",
-    "BASH_ENV",
-    "IFS",
-    "PROMPT_COMMAND",
-    "PS4",
-    "SSH_AUTH_SOCK",
-    "SSH_AGENT_PID",
-    "GPG_AGENT_INFO",
-    "DBUS_SESSION_BUS_ADDRESS",
-    "XDG_RUNTIME_DIR",
-    "DISPLAY",
-    "WAYLAND_DISPLAY",
-    "XAUTHORITY",
-    "TMUX",
-    "BROWSER",
-    "DOCKER_HOST",
-    "KUBECONFIG",
-    "NODE_OPTIONS",
-    "NODE_EXTRA_CA_CERTS",
-    "SSL_CERT_FILE",
-    "SSL_CERT_DIR",
-    "PYTHONSTARTUP",
-    "PYTHONPATH",
-    "PERL5OPT",
-    "RUBYOPT",
-    "JAVA_TOOL_OPTIONS",
-];
-const FAMILIES: [&str; 10] =
-    ["LD_", "DYLD_", "VMCLAUDE_", "AWS_", "AZURE_", "GOOGLE_", "GIT_", "ANTHROPIC_", "CLAUDE_", "BASH_FUNC_"];
-const ENDINGS: [&str; 9] = ["_TOKEN", "_KEY", "_PROXY", "_PAT", "_PASS", "_PWD", "_AUTH", "_COOKIE", "_SESSION"];
-const PARTS: [&str; 6] = ["SECRET", "PASSWORD", "PASSWD", "CREDENTIAL", "PRIVATE", "APIKEY"];
-
-fn variable(name: &str) -> Result<()> {
-    let letters = |c: char| c.is_ascii_alphanumeric() || c == '_';
-    if name.is_empty() || !name.chars().all(letters) || name.starts_with(|c: char| c.is_ascii_digit()) {
-        return Err(bad(format!("{name:?} in env is not the name of one variable")));
-    }
-    let upper = name.to_ascii_uppercase();
-    let held = VARIABLES.contains(&&*upper)
-        || FAMILIES.iter().any(|f| upper.starts_with(f))
-        || ENDINGS.iter().any(|e| upper.ends_with(e) || upper == e[1..])
-        || PARTS.iter().any(|p| upper.contains(p));
-    match held {
-        true => Err(never(
-            &format!("the variable {name}"),
-            "by its name it is a key, or steers programs; `[env] pass` in your own config.toml can pass it",
-        )),
-        false => Ok(()),
-    }
-}
-
-fn package(name: &str) -> Result<()> {
-    let fine = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b"+-.".contains(&b);
-    match name.len() > 1 && name.bytes().all(fine) && name.as_bytes()[0].is_ascii_alphanumeric() {
-        true => Ok(()),
-        false => Err(bad(format!("{name:?} in packages is no Debian package's name"))),
+/// Whether a person can be asked for all this at once.
+fn readable(asked: &RequestText) -> Result<()> {
+    let names = [&asked.env, &asked.packages, &asked.network, &asked.ports].map(Vec::len);
+    let (mounts, all) = (asked.mounts.len(), asked.mounts.len() + asked.volumes.len() + names.iter().sum::<usize>());
+    match (mounts > MOST_MOUNTS, all > MOST_WISHES) {
+        (true, _) => Err(bad(format!("it requests {mounts} mounts, and {MOST_MOUNTS} are the most"))),
+        (_, true) => Err(bad(format!("it requests {all} things, and {MOST_WISHES} are the most that anybody reads"))),
+        _ => Ok(()),
     }
 }
 
@@ -271,8 +227,11 @@ fn mount(asked: &Asked) -> Result<()> {
     let guest = Path::new(&asked.guest);
     let plain = guest.components().all(|c| matches!(c, Component::RootDir | Component::Normal(_)));
     let same = guest.components().collect::<std::path::PathBuf>().as_os_str() == guest.as_os_str();
-    if !guest.is_absolute() || !plain || !same || asked.guest.chars().any(char::is_control) {
-        return Err(bad(format!("{:?} is not a plain absolute path in the guest, such as /mnt/data", asked.guest)));
+    // It is shown before the question, and must not look like other words of that.
+    let letters = |c: char| c.is_ascii_alphanumeric() || "._-/".contains(c);
+    if !guest.is_absolute() || !plain || !same || !asked.guest.chars().all(letters) || asked.guest.len() > LONGEST {
+        let letters = "letters, digits and ._- of ASCII";
+        return Err(bad(format!("{:?} is no plain absolute path of {letters}, such as /mnt/data", asked.guest)));
     }
     if TAKEN.iter().any(|t| guest.starts_with(t) || Path::new(t).starts_with(guest)) {
         return Err(never(&format!("a mount at {}", asked.guest), "that place is the guest's own; /mnt/NAME is free"));
@@ -280,9 +239,11 @@ fn mount(asked: &Asked) -> Result<()> {
     let host = &asked.host;
     let rooted = host.starts_with('/') || host.starts_with("~/") || host.starts_with("${PROJECT}/");
     let odd = host.chars().any(char::is_control) || host.trim_start_matches("${PROJECT}").contains("${");
-    match rooted && !odd {
+    match rooted && !odd && host.len() <= LONGEST {
         true => Ok(()),
-        false => Err(bad(format!("{host:?} is not an absolute path, nor one below ~/ or ${{PROJECT}}/"))),
+        false => Err(bad(format!(
+            "{host:?} is no absolute path or one below ~/ or ${{PROJECT}}/, of {LONGEST} bytes at most"
+        ))),
     }
 }
 

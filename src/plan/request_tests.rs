@@ -186,6 +186,25 @@ fn no_address_and_no_name_of_this_machine() {
 }
 
 #[test]
+fn no_more_than_a_person_reads() {
+    let network = |n: usize| (0..n).map(|i| format!("'n{i}.example'")).collect::<Vec<_>>().join(", ");
+    let mount = "{ host = '/a', guest = '/mnt/a', writable = true }, ";
+    let with = |mounts: usize, names: usize| {
+        why(&format!("[request]\nmounts = [{}]\nnetwork = [{}]", mount.repeat(mounts), network(names)))
+    };
+    assert_eq!([with(1, 63), with(16, 0)], [None, None]);
+    assert!(with(1, 64).is_some_and(|why| why.contains("65 things")));
+    assert!(with(17, 0).is_some_and(|why| why.contains("17 mounts")));
+    let long = |host: usize, guest: usize| {
+        let (host, guest) = ("a".repeat(host), "b".repeat(guest));
+        why(&format!("[request]\nmounts = [{{ host = '/{host}', guest = '/{guest}' }}]"))
+    };
+    assert_eq!(long(254, 254), None);
+    assert!(long(255, 1).is_some() && long(1, 255).is_some());
+    assert!(why(&format!("[request]\nenv = ['{}']", "A".repeat(101))).is_some());
+}
+
+#[test]
 fn no_place_in_the_guest_that_is_its_own() {
     for guest in [
         "/",
@@ -209,6 +228,11 @@ fn no_place_in_the_guest_that_is_its_own() {
         "/mnt/x/",
         "",
         "/mnt/a\\nb",
+        "/mnt/d, read only",
+        "/mnt/a b",
+        "/mnt/a,b",
+        "/mnt/\u{a0}",
+        "/mnt/ä",
         "/sys",
     ] {
         let text = format!("[request]\nmounts = [{{ host = '/a', guest = \"{guest}\" }}]");

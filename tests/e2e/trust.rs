@@ -52,9 +52,14 @@ fn a_request_counts_when_a_person_typed_its_word() {
         assert!(said.contains("nothing was approved"), "{said}");
     }
     let shown = approve(&world, &mut typist);
-    for part in
-        ["+ mount", "/data/ro at /mnt/ro, read only", "HIGH", "+ env      EDITOR", "EDITOR is not set", "a.example:443"]
-    {
+    for part in [
+        "+ mount",
+        "/data/ro\" at /mnt/ro, read only",
+        "HIGH",
+        "+ env      EDITOR",
+        "EDITOR (not set in this shell)",
+        "a.example:443",
+    ] {
         assert!(shown.contains(part), "{part:?} in {shown}");
     }
     let off = |world: &World| world.vmclaude(&["status"]).done().out().contains("requests is off");
