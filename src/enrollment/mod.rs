@@ -6,6 +6,7 @@ pub mod programs;
 pub mod refuse;
 pub mod registry;
 pub mod store;
+mod system;
 pub mod trust;
 
 use crate::error::{Context, Failure, Result};

@@ -1,7 +1,7 @@
 //! A project's `.vmclaude.toml` on disk, and the approvals of what it requests. The file is read once, beneath the project's
 //! own descriptor, and what is understood and what is compared with the approval are the same bytes.
 
-use super::{Project, refuse, shown, store};
+use super::{Project, refuse, shown, store, system};
 use crate::error::{Context, Failure, Result};
 use crate::files::{private_dir, write_atomic};
 use crate::host::{Host, now};
@@ -199,9 +199,6 @@ fn resolve(host: &Host, project: &Project, request: &Request) -> Result<Resolved
     Ok(Resolved { request: request.clone(), mounts })
 }
 
-/// System directories that are nobody's data.
-const SYSTEM: [&str; 9] = ["/dev", "/proc", "/sys", "/etc", "/run", "/var/run", "/boot", "/var/lib", "/root"];
-
 /// Looks up one mount. What is looked at and what is noted is one and the same open directory.
 fn mount(host: &Host, project: &Project, asked: &Asked) -> Result<(Extra, String)> {
     let typed = match (asked.host.strip_prefix("~/"), asked.host.strip_prefix("${PROJECT}/")) {
@@ -229,7 +226,7 @@ fn never(host: &Host, project: &Project, real: &Path) -> std::result::Result<(),
     if let Err(failure) = refuse::check(real, host) {
         return Err(failure.because.join(", "));
     }
-    if let Some(system) = SYSTEM.iter().find(|s| real.starts_with(s) || Path::new(s).starts_with(real)) {
+    if let Some(system) = system::part(real, &refuse::Ours::of(host).homes) {
         return Err(format!("{system} is the system's"));
     }
     // By another way in, what is protected in a tree would not be.
