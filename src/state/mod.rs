@@ -13,6 +13,7 @@ use sha2::{Digest, Sha256};
 use std::fmt::Write;
 use std::fs::File;
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use vmclaude_shim::Identity;
 
@@ -63,9 +64,11 @@ pub fn prepare(host: &Host, place: &Place) -> Result<Option<PathBuf>> {
     private_dir(root)?;
     let moved = old::moved(root)?;
     let state = &place.state;
-    for dir in [&state.project, &state.home, &state.config, &state.login, &state.shared] {
-        private_dir(dir)?;
+    private_dir(&state.project)?;
+    for dir in [&state.home, &state.config, &state.login] {
+        guests_dir(dir)?;
     }
+    private_dir(&state.shared)?;
     let note = state.project.join(PATH);
     let mut text = place.root.as_os_str().as_bytes().to_vec();
     text.push(b'\n');
@@ -73,6 +76,18 @@ pub fn prepare(host: &Host, place: &Place) -> Result<Option<PathBuf>> {
         write_atomic(&note, &text, 0o600)?;
     }
     Ok(moved)
+}
+
+/// Makes a directory that guests may change, its mode included: what one of them made of that must not keep the others, who
+/// have the login in common, from running. Nobody but us can put another in its place, because no guest sees what is above.
+fn guests_dir(dir: &Path) -> Result<()> {
+    let known = std::fs::symlink_metadata(dir).ok();
+    let ours = known.filter(|meta| meta.is_dir() && meta.uid() == nix::unistd::geteuid().as_raw());
+    if ours.is_some_and(|meta| meta.mode() & 0o022 != 0 || meta.mode() & 0o700 != 0o700) {
+        let mode = std::fs::Permissions::from_mode(0o700);
+        std::fs::set_permissions(dir, mode).what(|| format!("cannot change the mode of {}", dir.display()))?;
+    }
+    private_dir(dir)
 }
 
 /// The key that Claude Code need not ask about. Nobody exports one and wants to be asked whether it is meant, with a "no" as
@@ -110,6 +125,42 @@ mod tests {
         assert_ne!(name(a, &id(1, 2, 0)), name(b, &id(1, 2, 0)), "no birth time: nobody can say");
         assert_ne!(name(a, &id(1, 2, 0)), name(a, &id(3, 2, 0)));
         assert_eq!(name(a, &id(1, 2, 3)).len(), 16);
+    }
+
+    #[test]
+    fn what_a_guest_makes_of_a_mode_stops_nobody_and_a_link_does() -> Result<()> {
+        let dir = tempfile::tempdir().what(|| "tempdir")?;
+        let mut host = host();
+        host.dirs.guest_home = dir.path().join("g");
+        let state = State::of(&host.dirs.guest_home, "k", Home::Project);
+        let place = Place { root: "/p".into(), rest: "".into(), identity: None, state, git: Vec::new() };
+        let mode = |dir: &Path| std::fs::metadata(dir).map_or(0, |meta| meta.mode() & 0o7777);
+        let set = |dir: &Path, mode| std::fs::set_permissions(dir, PermissionsExt::from_mode(mode)).what(|| "chmod");
+        prepare(&host, &place)?;
+        let state = &place.state;
+        for dir in [&state.home, &state.config, &state.login] {
+            for (bad, after) in
+                [(0o777, 0o700), (0o720, 0o700), (0o2702, 0o700), (0, 0o700), (0o500, 0o700), (0o755, 0o755)]
+            {
+                set(dir, bad)?;
+                prepare(&host, &place)?;
+                assert_eq!(mode(dir), after, "{} {bad:o}", dir.display());
+            }
+        }
+        // What no guest can change is somebody else's doing.
+        for dir in [&state.project, &state.shared] {
+            set(dir, 0o777)?;
+            assert!(prepare(&host, &place).is_err(), "{}", dir.display());
+            set(dir, 0o700)?;
+        }
+        let elsewhere = dir.path().join("elsewhere");
+        std::fs::create_dir(&elsewhere).what(|| "mkdir")?;
+        set(&elsewhere, 0o777)?;
+        std::fs::remove_dir(&state.login).what(|| "rm")?;
+        std::os::unix::fs::symlink(&elsewhere, &state.login).what(|| "ln")?;
+        assert!(prepare(&host, &place).is_err());
+        assert_eq!(mode(&elsewhere), 0o777, "a link is not followed");
+        Ok(())
     }
 
     #[test]
