@@ -1,7 +1,7 @@
 //! A project's `.vmclaude.toml` on disk, and the approvals of what it requests. The file is read once, beneath the project's
 //! own descriptor, and what is understood and what is compared with the approval are the same bytes.
 
-use super::{Project, refuse, shown, store, system};
+use super::{Project, open_root, refuse, shown, store, system};
 use crate::error::{Context, Failure, Result};
 use crate::files::{private_dir, write_atomic};
 use crate::host::{Host, now};
@@ -137,10 +137,23 @@ pub fn revoke(host: &Host, project: &Path) -> Result<bool> {
     }
 }
 
-/// The packages that were approved for any project: the image is one for all.
+/// The packages that are approved for any project: the image is one for all. What a project asks for no longer, or one that
+/// is gone or another by now, is not approved, whatever is on record.
 pub fn packages(host: &Host) -> Vec<String> {
     let files = std::fs::read_dir(dir(host)).into_iter().flatten().flatten();
-    files.filter_map(|f| parse_record(host, &f.path())).flat_map(|record| record.packages).collect()
+    files
+        .filter_map(|f| parse_record(host, &f.path()))
+        .filter_map(|record| granted(host, record.project))
+        .flatten()
+        .collect()
+}
+
+/// The packages that are granted to the project at this path now.
+fn granted(host: &Host, root: PathBuf) -> Option<Vec<String>> {
+    let project = Project { root, rest: PathBuf::new(), enrolled: false, moved_from: None };
+    let opened = open_root(host, &project).ok()?;
+    let asking = Asking::read(host, &project, &opened).ok().flatten()?;
+    asking.granted().map(|resolved| resolved.request.packages.clone())
 }
 
 fn dir(host: &Host) -> PathBuf {
