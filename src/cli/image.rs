@@ -72,13 +72,15 @@ fn list(host: &Host, json: bool) -> Result<()> {
         return report::json(&all);
     }
     let mark = |i: &Image| if current.as_ref() == Some(&i.manifest.id) { '*' } else { ' ' };
-    let lines: String = images.iter().map(|i| format!("{} {}\n", mark(i), describe(i))).collect();
-    report::text(&lines)
+    let whole = images.iter().map(|i| format!("{} {}\n", mark(i), describe(i)));
+    let unread = store::names(&host.dirs)?.into_iter().filter(|name| images.iter().all(|i| i.manifest.id != *name));
+    let unread = unread.map(|name| format!("  {name}: cannot be read (vmclaude image rm {name})\n"));
+    report::text(&whole.chain(unread).collect::<String>())
 }
 
 fn remove(host: &Host, rm: &ImageRm) -> Result<()> {
     let ids = match rm.all {
-        true => store::list(&host.dirs)?.0.into_iter().map(|i| i.manifest.id).collect(),
+        true => store::names(&host.dirs)?,
         false => rm.ids.clone(),
     };
     ids.iter().try_for_each(|id| store::remove(&host.dirs, id))

@@ -121,7 +121,7 @@ impl Job<'_> {
         self.initrd(supervisor)?;
         let manifest = Manifest {
             format: FORMAT,
-            id: new_id(&images),
+            id: new_id(&store::names(&self.host.dirs)?),
             created: now(),
             arch: self.recipe.arch.to_owned(),
             base_key: key,
@@ -223,8 +223,23 @@ fn replace_dir(from: &Path, to: &Path) -> Result<()> {
     std::fs::rename(from, to).what(what)
 }
 
-/// Numbers that go up: the newest image is the last in every listing.
-fn new_id(images: &[Image]) -> String {
-    let last = images.iter().filter_map(|i| i.manifest.id.parse::<u64>().ok()).max();
+/// Numbers that go up: the newest image is the last in every listing. Whatever has a number keeps it, if it is an image or not:
+/// there would be no place for the new one.
+fn new_id(names: &[String]) -> String {
+    let last = names.iter().filter_map(|name| name.parse::<u64>().ok()).max();
     format!("{:04}", last.unwrap_or(0) + 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_new_image_has_a_number_that_nothing_has() {
+        let id = |names: &[&str]| new_id(&names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>());
+        assert_eq!(
+            (id(&[]), id(&["0001", "0003", "x"]), id(&["9999"])),
+            ("0001".into(), "0004".into(), "10000".into())
+        );
+    }
 }

@@ -160,35 +160,45 @@ pub fn current(dirs: &Dirs) -> Result<Image> {
 pub fn list(dirs: &Dirs) -> Result<(Vec<Image>, Option<String>)> {
     let current = std::fs::read_link(dirs.images().join(CURRENT)).ok();
     let current = current.and_then(|c| c.to_str().map(str::to_owned));
-    let entries = match std::fs::read_dir(dirs.images()) {
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok((Vec::new(), None)),
-        entries => entries.what(|| format!("cannot read {}", dirs.images().display()))?,
-    };
-    let named = |e: &std::fs::DirEntry| {
-        e.file_type().is_ok_and(|t| t.is_dir()) && !e.file_name().as_encoded_bytes().starts_with(b".")
-    };
-    let mut images: Vec<_> =
-        entries.filter_map(std::result::Result::ok).filter(named).filter_map(|e| open(&e.path()).ok()).collect();
-    images.sort_by(|a, b| a.manifest.id.cmp(&b.manifest.id));
+    let images = names(dirs)?.into_iter().filter_map(|name| open(&dirs.images().join(name)).ok()).collect();
     Ok((images, current))
 }
 
-/// Removes one image. A running virtual machine keeps the files that it has open.
+/// The names of all images, whole, damaged or written by another vmclaude, the oldest first. What has no number and cannot be
+/// read is somebody else's (`lost+found`).
+///
+/// # Errors
+/// As [`list`].
+pub fn names(dirs: &Dirs) -> Result<Vec<String>> {
+    let entries = match std::fs::read_dir(dirs.images()) {
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries.what(|| format!("cannot read {}", dirs.images().display()))?,
+    };
+    let names = entries.filter_map(std::result::Result::ok).filter(|e| e.file_type().is_ok_and(|t| t.is_dir()));
+    let mut names: Vec<_> = names.filter_map(|e| e.file_name().into_string().ok()).collect();
+    let is_number = |name: &str| !name.is_empty() && name.bytes().all(|b| b.is_ascii_digit());
+    names.retain(|name| is_number(name) || open(&dirs.images().join(name)).is_ok());
+    names.sort();
+    Ok(names)
+}
+
+/// Removes one image, also one that cannot be read. A running virtual machine keeps the files that it has open.
 ///
 /// # Errors
 /// When there is no such image, or a file cannot be removed.
 pub fn remove(dirs: &Dirs, id: &str) -> Result<()> {
-    let (images, current) = list(dirs)?;
-    let Some(image) = images.iter().find(|i| i.manifest.id == id) else {
+    if !names(dirs)?.iter().any(|name| name == id) {
         return Err(Failure::usage(format!("there is no image {id}")).next("vmclaude image list"));
-    };
-    let what = || format!("cannot remove image {id}");
-    if current.as_deref() == Some(id) {
-        std::fs::remove_file(dirs.images().join(CURRENT)).what(what)?;
     }
-    // The manifest goes first: half an image is not an image.
-    std::fs::remove_file(image.dir.join(MANIFEST)).what(what)?;
-    std::fs::remove_dir_all(&image.dir).what(what)
+    let what = || format!("cannot remove image {id}");
+    let current = dirs.images().join(CURRENT);
+    if std::fs::read_link(&current).is_ok_and(|to| to == Path::new(id)) {
+        std::fs::remove_file(&current).what(what)?;
+    }
+    let dir = dirs.images().join(id);
+    // The manifest goes first: half an image is not an image. Where there is none, or no file, there is none to go first.
+    let _ = std::fs::remove_file(dir.join(MANIFEST));
+    std::fs::remove_dir_all(&dir).what(what)
 }
 
 /// Makes `id` the current image, in one step.
@@ -225,73 +235,4 @@ fn open(dir: &Path) -> Result<Image> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn built() -> (tempfile::TempDir, Dirs) {
-        let home = tempfile::tempdir().unwrap();
-        let at = |name: &str| home.path().join(name);
-        let (state, data, config, cache) = (at("s"), at("d"), at("c"), at("k"));
-        let dirs = Dirs { state, data, config, cache, guest_home: at("g") };
-        let dir = dirs.images().join("0001");
-        std::fs::create_dir_all(&dir).unwrap();
-        std::fs::write(dir.join("vmlinux"), "kernel").unwrap();
-        let text = |s: &str| s.to_owned();
-        let manifest = Manifest {
-            format: FORMAT,
-            id: text("0001"),
-            created: 1,
-            arch: text("amd64"),
-            base_key: text("k"),
-            kernel: text("6.1"),
-            node: text("v24"),
-            claude: text("2.1.330"),
-            claude_integrity: text("sha512-"),
-            wire: vmclaude_init::wire::proto::VERSION,
-            supervisor: text("s"),
-            packages: None,
-            files: BTreeMap::from([(text("vmlinux"), Stamp::of(&dir.join("vmlinux")).unwrap())]),
-        };
-        write(&dir, &manifest).unwrap();
-        set_current(&dirs, "0001").unwrap();
-        (home, dirs)
-    }
-
-    #[test]
-    fn a_manifest_is_read_as_it_was_written_and_nothing_else_is() {
-        let (_home, dirs) = built();
-        let image = current(&dirs).unwrap();
-        assert_eq!((image.manifest.id.as_str(), image.manifest.created), ("0001", 1));
-        let path = image.dir.join(MANIFEST);
-        let text = std::fs::read_to_string(&path).unwrap().replace("\"format\": 1", "\"format\": 99");
-        std::fs::write(&path, text).unwrap();
-        assert!(current(&dirs).unwrap_err().because[0].contains("another vmclaude"));
-        std::fs::write(&path, "{").unwrap();
-        assert_eq!(current(&dirs).unwrap_err().next.as_deref(), Some(BUILD));
-    }
-
-    #[test]
-    fn a_damaged_file_is_found_and_a_copied_one_is_not_read_twice() {
-        let (_home, dirs) = built();
-        let kernel = current(&dirs).unwrap().kernel();
-        std::fs::write(&kernel, "kernel").unwrap();
-        let image = current(&dirs).unwrap();
-        assert!(!image.verify(image.manifest.files.keys()).unwrap(), "the copy's stamp was recorded");
-        std::fs::write(&kernel, "kernal").unwrap();
-        let failure = current(&dirs).unwrap_err();
-        assert_eq!(failure.what, "the image is damaged");
-        assert_eq!(failure.next.as_deref(), Some(BUILD));
-        std::fs::write(&kernel, "short").unwrap();
-        assert!(current(&dirs).unwrap_err().because[0].ends_with("5 bytes instead of 6"));
-    }
-
-    #[test]
-    fn without_an_image_the_next_command_is_build() {
-        let (_home, dirs) = built();
-        remove(&dirs, "0001").unwrap();
-        let failure = current(&dirs).unwrap_err();
-        assert_eq!((failure.what.as_str(), failure.next.as_deref()), ("there is no image", Some(BUILD)));
-        assert!(remove(&dirs, "../0001").is_err());
-        assert!(list(&dirs).unwrap().0.is_empty());
-    }
-}
+mod tests;
