@@ -7,7 +7,7 @@ use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use vmclaude::enrollment::Project;
-use vmclaude::enrollment::trust::{Asking, approve};
+use vmclaude::enrollment::trust::{Asking, approve, packages};
 use vmclaude::error::Result;
 use vmclaude::host::Host;
 
@@ -85,7 +85,15 @@ pub(crate) fn run(table: &mut Table) {
         "/proc",
         "/opt/claude",
         "/var/lib/vmclaude/login",
+        "/mnt/d, read only",
     ];
+    let writable = |text: &str| text.replace("guest =", "writable = true, guest =");
+    table.note(
+        CLASS,
+        "a writable mount of programs",
+        grantable(&place, &writable(&mount(Path::new("/usr/bin"), "/mnt/d"))),
+        grantable(&place, &writable(&mount(&data, "/mnt/d"))),
+    );
     for guest in guests {
         table.note(
             CLASS,
@@ -147,6 +155,10 @@ pub(crate) fn run(table: &mut Table) {
         grantable(&place, "[request]\npackages = ['-oDir::Etc=/x']\n"),
         control,
     );
+    for (name, what) in [("sudo-", "a package to remove"), ("zlib1.", "a pattern for apt"), ("git/sid", "a release")] {
+        let text = format!("[request]\npackages = ['{name}']\n");
+        table.note(CLASS, format!("{what} as a package"), grantable(&place, &text), control);
+    }
     for key in [
         "trust",
         "approved",
@@ -174,6 +186,7 @@ pub(crate) fn run(table: &mut Table) {
     }
     forms(table, &place);
     approvals(table, &place);
+    image(table);
     limits(table);
 }
 
@@ -209,6 +222,18 @@ fn mounts(table: &mut Table, place: &Place, control: bool) {
         ("a mount of vmclaude's state".to_owned(), place.host.dirs.state.join("run")),
         ("a mount of the common login".to_owned(), place.host.dirs.guest_home.join("login")),
         ("a mount of /etc".to_owned(), "/etc".into()),
+        ("a mount of /usr".to_owned(), "/usr".into()),
+        ("a mount of programs".to_owned(), "/usr/bin".into()),
+        ("a mount of programs by their link".to_owned(), "/bin".into()),
+        ("a mount of libraries".to_owned(), "/usr/lib".into()),
+        ("a mount of libraries by their link".to_owned(), "/lib".into()),
+        ("a mount of the administrator's programs".to_owned(), "/sbin".into()),
+        ("a mount of what the administrator installed".to_owned(), "/usr/local".into()),
+        ("a mount of /opt".to_owned(), "/opt".into()),
+        ("a mount of /var".to_owned(), "/var".into()),
+        ("a mount of the system's caches".to_owned(), "/var/cache".into()),
+        ("a mount of the system's logs".to_owned(), "/var/log".into()),
+        ("a mount of the system's spools".to_owned(), "/var/spool".into()),
         ("a mount of /proc".to_owned(), "/proc/self".into()),
         ("a mount of /dev".to_owned(), "/dev/shm".into()),
         ("a mount of /run".to_owned(), "/run".into()),
@@ -296,6 +321,34 @@ fn approvals(table: &mut Table, place: &Place) {
     note("an approval behind a link", granted());
     fs::remove_file(&record).expect("rm");
     note("an approval that was taken back", granted());
+}
+
+/// Packages in the image of all, approved for what is no more.
+fn image(table: &mut Table) {
+    let place = Place::new();
+    let text = "[request]\npackages = ['golang']\n";
+    place.file(text);
+    let (resolved, digest) = asking(&place).expect("read").expect("a file").now.expect("resolved");
+    approve(&place.host, &place.project, &resolved, &digest).expect("approve");
+    let there = || packages(&place.host) == ["golang"];
+    let control = there();
+    let file = place.project.join(".vmclaude.toml");
+    let was = place.root.join("was");
+    let mut note = |name: &str| table.note(CLASS, name, !packages(&place.host).is_empty(), control);
+    place.file(&text.replace("golang", "netcat"));
+    note("a package of a file that is another by now");
+    fs::remove_file(&file).expect("rm");
+    note("a package of a file that is gone");
+    place.file(text);
+    assert!(there(), "the same again");
+    fs::rename(&place.project, &was).expect("mv");
+    note("a package of a directory that is gone");
+    fs::create_dir(&place.project).expect("mkdir");
+    place.file(text);
+    note("a package of another directory at its path");
+    fs::remove_dir_all(&place.project).expect("rm");
+    symlink(&was, &place.project).expect("ln");
+    note("a package of a link at its path");
 }
 
 /// Limits that would widen.
