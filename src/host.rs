@@ -1,11 +1,15 @@
 //! The facts about this machine and this process, read once. Everything else takes them as values.
 
+mod zone;
+
 use crate::error::{Failure, Result};
 use nix::sys::stat::Mode;
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
+
+pub use zone::FILE as ZONE_FILE;
 
 /// Which program we were started as (the last component of `argv[0]`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,6 +64,8 @@ pub struct Host {
     pub cores: u32,
     /// Main memory in bytes.
     pub memory: u64,
+    /// The system's time zone as a value of `TZ`; `None`: it has none, which is UTC.
+    pub zone: Option<String>,
     /// Directories that are ours.
     pub dirs: Dirs,
 }
@@ -104,6 +110,7 @@ impl Host {
             closed: crate::closed::at_start(),
             cores: std::thread::available_parallelism().map_or(1, |n| u32::try_from(n.get()).unwrap_or(1)),
             memory: memory(),
+            zone: zone::of(Path::new(ZONE_FILE)),
             dirs: Dirs::of(&home)?,
             home,
         })
@@ -247,6 +254,7 @@ pub(crate) mod tests {
             closed: [false; 3],
             cores: 2,
             memory: 24 << 30,
+            zone: None,
             dirs: Dirs {
                 state: home.join(".local/state/vmclaude"),
                 data: home.join(".local/share/vmclaude"),

@@ -2,7 +2,9 @@
 
 use super::Setup;
 use super::auth::{Api, Auth};
+use super::locale;
 use super::network::Mode;
+use crate::host::{Host, ZONE_FILE};
 use crate::settings::Settings;
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
@@ -111,18 +113,18 @@ const AUTHORITIES: &str = "/etc/ssl/certs/ca-certificates.crt";
 const PROXIES: [&str; 4] = ["HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"];
 /// What goes with it.
 const BESIDE_PROXIES: &[(&str, &str)] = &[("NO_PROXY", LOCAL), ("no_proxy", LOCAL), ("NODE_USE_ENV_PROXY", "1")];
-const LOCAL: &str = "localhost,127.0.0.1,::1";
+/// With what servers name as their address, and the guest's own name.
+const LOCAL: &str = "localhost,127.0.0.1,::1,0.0.0.0,vmclaude";
 
 /// The guest's environment from the host's, with the names that the user added. Sorted by name.
-pub fn guest(
-    host: &BTreeMap<OsString, OsString>,
-    settings: &Settings,
-    network: Mode,
-    setup: &Setup,
-) -> Vec<(OsString, OsString)> {
+pub fn guest(host: &Host, settings: &Settings, network: Mode, setup: &Setup) -> Vec<(OsString, OsString)> {
     let added = &settings.env;
+    let crossing = host.env.iter().filter(|(name, _)| crosses(name, &host.env, added));
     let mut env: BTreeMap<OsString, OsString> =
-        host.iter().filter(|(name, _)| crosses(name, host, added)).map(|(n, v)| (n.clone(), v.clone())).collect();
+        crossing.filter_map(|(name, value)| Some((name.clone(), translated(name, value, added)?))).collect();
+    if let Some(zone) = host.zone.as_ref().filter(|_| !env.get(OsStr::new("TZ")).is_some_and(|tz| is_a_zone(tz))) {
+        env.insert("TZ".into(), zone.into());
+    }
     let mut set = |these: &[(&str, &str)]| env.extend(these.iter().map(|(n, v)| (n.into(), v.into())));
     set(GUEST);
     if network != Mode::None {
@@ -147,12 +149,35 @@ fn crosses(name: &OsStr, host: &BTreeMap<OsString, OsString>, added: &[String]) 
         || CLOUDS.iter().any(|(switch, names)| host.contains_key(OsStr::new(switch)) && names.contains(&name))
 }
 
+/// The value that means in the guest what this one means here; `None`: there it is better unset. What the user named himself
+/// is left as it is: he may have put its locale into the image.
+fn translated(name: &OsStr, value: &OsStr, added: &[String]) -> Option<OsString> {
+    match name.to_str() {
+        Some(name) if locale::is_named_by(name) && !added.iter().any(|a| a == name) => {
+            locale::in_guest(&value.to_string_lossy()).map(Into::into)
+        }
+        _ => Some(value.to_owned()),
+    }
+}
+
+/// Whether this value of `TZ` says more than that the system's zone counts: the guest's is UTC.
+fn is_a_zone(tz: &OsStr) -> bool {
+    let tz = tz.as_encoded_bytes();
+    tz.strip_prefix(b":").unwrap_or(tz) != ZONE_FILE.as_bytes()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn env(pairs: &[(&str, &str)], added: &[&str]) -> Vec<(String, String)> {
-        let host = pairs.iter().map(|(n, v)| ((*n).into(), (*v).into())).collect();
+        with_zone(pairs, added, None)
+    }
+
+    fn with_zone(pairs: &[(&str, &str)], added: &[&str], zone: Option<&str>) -> Vec<(String, String)> {
+        let mut host = crate::host::tests::host();
+        host.zone = zone.map(Into::into);
+        host.env = pairs.iter().map(|(n, v)| ((*n).into(), (*v).into())).collect();
         let mut settings = crate::settings::tests::settings("");
         settings.env = added.iter().map(|a| (*a).into()).collect();
         let text = |s: OsString| s.into_string().expect("text");
@@ -179,5 +204,39 @@ mod tests {
         assert!(!got.iter().any(|(_, v)| v == "/bad"), "the guest's own PATH");
         let bedrock = env(&[("CLAUDE_CODE_USE_BEDROCK", "1"), ("AWS_SECRET_ACCESS_KEY", "s")], &[]);
         assert!(bedrock.iter().any(|(n, _)| n == "AWS_SECRET_ACCESS_KEY"));
+    }
+
+    #[test]
+    fn locales_are_the_guests_and_what_the_user_passes_is_left_alone() {
+        let host = [("LANG", "de_DE.UTF-8"), ("LC_ALL", ""), ("LC_TIME", "C"), ("LC_TERMINAL", "iTerm2")];
+        let got = env(&host, &[]);
+        let value = |name: &str| got.iter().find(|(n, _)| n == name).map(|(_, v)| v.as_str());
+        assert_eq!(value("LANG"), Some("C.UTF-8"));
+        assert_eq!((value("LC_ALL"), value("LC_TIME"), value("LC_TERMINAL")), (None, Some("C"), Some("iTerm2")));
+        assert!(env(&host, &["LANG"]).contains(&("LANG".into(), "de_DE.UTF-8".into())), "it is in the image, he says");
+    }
+
+    #[test]
+    fn the_hosts_time_zone_counts_unless_the_environment_names_one() {
+        let tz = |pairs: &[(&str, &str)], zone| {
+            with_zone(pairs, &[], zone).into_iter().find(|(name, _)| name == "TZ").map(|(_, value)| value)
+        };
+        let berlin = Some("Europe/Berlin");
+        assert_eq!(tz(&[], berlin).as_deref(), berlin);
+        assert_eq!(tz(&[("TZ", "Asia/Tokyo")], berlin).as_deref(), Some("Asia/Tokyo"));
+        assert_eq!(tz(&[("TZ", "")], berlin).as_deref(), Some(""), "which is UTC");
+        assert_eq!(tz(&[("TZ", ":/etc/localtime")], berlin).as_deref(), berlin);
+        assert_eq!(tz(&[], None), None);
+    }
+
+    #[test]
+    fn what_listens_in_the_guest_is_asked_directly() {
+        let got = env(&[], &[]);
+        for name in ["NO_PROXY", "no_proxy"] {
+            let (_, value) = got.iter().find(|(n, _)| n == name).expect("set");
+            for host in ["localhost", "127.0.0.1", "::1", "0.0.0.0", "vmclaude"] {
+                assert!(value.split(',').any(|direct| direct == host), "{name}: {host}");
+            }
+        }
     }
 }

@@ -6,6 +6,7 @@ mod doors;
 pub mod env;
 pub mod folded;
 pub mod limits;
+mod locale;
 pub mod mounts;
 pub mod network;
 pub mod ports;
@@ -121,7 +122,7 @@ impl Plan {
             local: None,
             watch: settings.watch.clone(),
             links: mounts::links(&place.root),
-            env: env::guest(&host.env, settings, network.mode, &setup),
+            env: env::guest(host, settings, network.mode, &setup),
             user,
             limits: settings.limits,
             network,

@@ -24,7 +24,7 @@ fn loopback_and_own_addresses_are_out_of_reach() {
         Case::out(
             "the proxies are set",
             "echo $HTTP_PROXY $https_proxy $NO_PROXY $NODE_USE_ENV_PROXY",
-            "http://localhost:3128 http://localhost:3128 localhost,127.0.0.1,::1 1\n",
+            "http://localhost:3128 http://localhost:3128 localhost,127.0.0.1,::1,0.0.0.0,vmclaude 1\n",
         ),
         Case::out("no card but the supervisor's own", "ls /sys/class/net", "lo\nvm0\n"),
         Case::fails("caught", "curl -sS --max-time 20 --noproxy '*' http://169.254.169.254/", REFUSED),

@@ -91,6 +91,7 @@ fn host(world: &World) -> Host {
         closed: [false; 3],
         cores: 1,
         memory: 1 << 30,
+        zone: None,
         umask: 0o022,
         dirs,
     }
