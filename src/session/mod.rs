@@ -126,13 +126,17 @@ fn admit(host: &Host, plan: &Plan) -> Result<Record> {
             .next(format!("df -h {}", files::quoted(&runs))));
     }
     if let Some(available) = crate::host::available_memory() {
-        let held = |seen: record::Seen| Held { most: seen.facts.memory_mib, now: seen.usage.memory >> 20 };
-        let running: Vec<Held> = record::seen(&runs).into_iter().map(held).collect();
+        let running: Vec<Held> = record::seen(&runs).iter().map(held).collect();
         room::check(host.memory >> 20, available >> 20, &running, plan.limits.memory)?;
     }
     let project = plan.mounts.first().map_or(Path::new("/"), |m| &m.host);
     let program = plan.argv.first().cloned().unwrap_or_default();
     Record::create_under(&lock, &runs, &record::facts(project, &program, plan.limits.memory))
+}
+
+/// What a machine that runs has of the host's memory, and may have.
+fn held(seen: &record::Seen) -> Held {
+    Held { most: seen.facts.memory_mib, now: seen.usage.memory >> 20 }
 }
 
 /// How a session ended, in words.

@@ -10,7 +10,7 @@ use crate::host::Host;
 use crate::plan::Limits;
 use crate::session::child::{self, Handles, Running};
 use crate::session::qmp::Control;
-use crate::session::record::{self, Record};
+use crate::session::record::{self, Facts, Live, Record, write_live};
 use crate::session::scratch;
 use crate::session::socket;
 use crate::share::Config;
@@ -33,6 +33,9 @@ const ALARM: u32 = 300;
 /// The supervisor opens its wire and then waits on it; what the kernel still has to do by then is soon done. On a busy host that is
 /// not as soon, and what was not done is done again by every copy.
 const REST: Duration = Duration::from_secs(1);
+/// What the machine needs in MiB, with its QEMU: a system that has booted and Claude Code's files are a third of it. Whatever it
+/// may grow to as a session's, it ends before it grows.
+const NEED: u64 = 512;
 /// The most that the state of devices may be.
 const MOST: u64 = 64 << 20;
 
@@ -95,8 +98,7 @@ fn yield_to_others() {
 
 fn save(host: &Host, order: &Order, path: &Path) -> Result<()> {
     let what = || "cannot save a machine";
-    let record =
-        Record::create(&host.dirs.runs(), &record::facts(Path::new("/"), "template".as_ref(), order.limits.memory))?;
+    let record = Record::create(&host.dirs.runs(), &facts(&order.limits))?;
     let memory = scratch::memory(order.limits.memory)?;
     let disk = scratch::copy(&order.machine.files.scratch, record.dir())?;
     let (control, far_control) = UnixStream::pair().what(what)?;
@@ -111,11 +113,18 @@ fn save(host: &Host, order: &Order, path: &Path) -> Result<()> {
     let program = qemu::program(&order.machine, &order.limits, Life::Template(order.flavor), None);
     let listener = socket::listen(record.dir(), SHARE_SOCKET)?;
     let mut machine = child::start(&program, &handles, "machine.log", Stdio::null())?;
-    let _share = empty_share(host, &listener, record.dir())?;
+    let share = empty_share(host, &listener, record.dir())?;
+    let live = Live { pids: vec![machine.pid(), share.pid()], ..Live::default() };
+    write_live(record.dir(), &live).what(what)?;
     drop(listener);
     drop((far_control, far_wire));
     let state = stop_and_read(control).map_err(|e| explain(e, &mut machine, record.dir()))?;
     write(path, &memory, &disk, &state)
+}
+
+/// What others see of it while it is made; they start if there is room beside it.
+fn facts(limits: &Limits) -> Facts {
+    record::facts(Path::new("/"), "template".as_ref(), limits.memory.min(NEED))
 }
 
 /// What the machine finds where sessions have their share: the same device, and nothing in it.
@@ -186,4 +195,23 @@ fn explain(failure: Failure, machine: &mut Running, dir: &Path) -> Failure {
     let log = std::fs::read_to_string(dir.join("machine.log")).unwrap_or_default();
     let last = log.lines().last().unwrap_or_default().to_owned();
     machine.ended().into_iter().chain([last]).fold(failure, Failure::because)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::session::held;
+
+    #[test]
+    fn a_session_starts_on_a_small_host_while_a_template_is_made() {
+        let state = tempfile::tempdir().expect("dir");
+        let runs = state.path().join("run");
+        let limits = Limits { cpus: None, memory: 4096 };
+        let _record = Record::create(&runs, &facts(&limits)).expect("record");
+        let running: Vec<_> = record::seen(&runs).iter().map(held).collect();
+        assert_eq!(running.len(), 1);
+        // A host of 8 GiB of which half is in use.
+        crate::plan::room::check(8 << 10, 4 << 10, &running, limits.memory).expect("there is room");
+        assert_eq!(facts(&Limits { cpus: None, memory: 256 }).memory_mib, 256);
+    }
 }
