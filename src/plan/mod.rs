@@ -66,6 +66,12 @@ impl Plan {
     pub fn volume(&self) -> Option<&Path> {
         self.local.as_ref()?.volume.as_deref()
     }
+
+    /// The directory of the guest's own that hides the one in which the command starts, from the project's root.
+    pub fn hidden_by(&self) -> Option<&Path> {
+        let rest = self.cwd.strip_prefix(mounts::WORKSPACE).ok()?;
+        self.local.as_ref()?.dirs.iter().map(PathBuf::as_path).find(|dir| rest.starts_with(dir))
+    }
 }
 
 /// Files and directories of the guest that are not the host's.

@@ -6,6 +6,7 @@ use super::house::House;
 use super::machine::Machine;
 use super::memory;
 use super::notes::Notes;
+use super::nowhere;
 use super::signals::{self, Event};
 use super::talk::Talk;
 use super::volume;
@@ -132,7 +133,7 @@ pub(super) async fn run(
     if errors > 0 {
         house.volume_errors(plan, errors);
     }
-    let exit = exit_of(ended)?;
+    let exit = exit_of(plan, ended)?;
     Ok(unwritten.map_or(exit, |e| house.unwritten(&e, exit)))
 }
 
@@ -261,7 +262,7 @@ fn frames(mut from: ReadHalf<Stream>) -> mpsc::Receiver<Result<ToHost>> {
     receive
 }
 
-fn exit_of(ended: Ended) -> Result<Exit> {
+fn exit_of(plan: &Plan, ended: Ended) -> Result<Exit> {
     match ended {
         Ended::Code(code) => Ok(Exit::Code(code)),
         Ended::Signal(signal) => match signals::number(&signal) {
@@ -272,5 +273,6 @@ fn exit_of(ended: Ended) -> Result<Exit> {
             Err(Failure::new(format!("{}: command not found in the VM", name.escape_debug())).code(NOT_FOUND))
         }
         Ended::NotExecutable(why) => Err(Failure::new(format!("{}", why.escape_debug())).code(NOT_EXECUTABLE)),
+        Ended::NoDirectory(why) => Err(nowhere::failure(plan, &why)),
     }
 }

@@ -17,6 +17,7 @@ mod line;
 mod machine;
 mod memory;
 pub mod notes;
+mod nowhere;
 mod ports;
 mod processes;
 mod qmp;

@@ -91,6 +91,21 @@ fn what_is_local_is_kept_and_the_hosts_own_is_hidden() {
 }
 
 #[test]
+fn where_one_hides_the_current_directory_it_says_so() {
+    let world = world(Who::nth(1));
+    world.enroll();
+    world.write("p/node_modules/foo/of-host", "of the host\n");
+    let inside = || world.vm(&["pwd"]).current_dir(world.path("p/node_modules/foo")).done();
+    let done = inside();
+    let words =
+        ["cannot change to /workspace/node_modules/foo: No such file", "node_modules is on the VM's own disk", "cd "];
+    done.assert_failure(125, &words);
+    assert!(done.out.is_empty(), "{done:?}");
+    assert_out(&world, "mkdir node_modules/foo", "");
+    assert_eq!(inside().out(), "/workspace/node_modules/foo\n", "the guest has one of that name now");
+}
+
+#[test]
 fn what_is_removed_comes_back_to_the_host() {
     let world = world(Who::nth(0));
     assert_out(&world, "head -c 200M /dev/urandom > node_modules/big", "");

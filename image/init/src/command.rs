@@ -3,6 +3,8 @@
 use crate::Place;
 use crate::runner::{Ends, Order, Runner};
 use crate::sys::{set_controlling, set_size};
+use crate::why::Why;
+use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::sys::signal::{SigHandler, Signal, signal};
 use nix::unistd::{Gid, Pid, Uid};
@@ -60,18 +62,23 @@ pub(crate) fn start(place: Place, mut runner: Runner, start: &Start) -> Result<R
     }
     let slave = slave.map(|slave| slave.try_clone_to_owned()).transpose()?;
     let ends = Ends { streams: [stdin, stdout, stderr], terminal: slave };
-    let pid = runner.start(&Order::of(start), ends)?.map_err(|e| NotStarted::Ended(cannot(name, &e)))?;
+    let pid = runner.start(&Order::of(start), ends)?.map_err(|why| cannot(name, &start.cwd, why))?;
     let (terminal, held) = terminal.unzip();
     Ok(Running { pid, terminal, held, pipes })
 }
 
-/// The exit that a shell gives for this error of `exec`.
-fn cannot(name: &[u8], e: &io::Error) -> Ended {
-    let name = String::from_utf8_lossy(name).into_owned();
-    match e.raw_os_error() {
-        Some(libc::ENOENT | libc::ENOTDIR) => Ended::NotFound(name),
-        _ => Ended::NotExecutable(format!("{name}: {e}")),
-    }
+/// Of the command's errors those that a shell gives an exit to; the others are not the command's.
+fn cannot(name: &[u8], cwd: &[u8], why: Why) -> NotStarted {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    NotStarted::Ended(match why {
+        Why::Unready(errno) => {
+            let said = format!("the command's process cannot be made ready: {}", errno.desc());
+            return NotStarted::Failed(io::Error::other(said));
+        }
+        Why::Directory(errno) => Ended::NoDirectory(format!("{}: {}", text(cwd), errno.desc())),
+        Why::Command(Errno::ENOENT | Errno::ENOTDIR) => Ended::NotFound(text(name)),
+        Why::Command(errno) => Ended::NotExecutable(format!("{}: {}", text(name), io::Error::from(errno))),
+    })
 }
 
 fn open_terminal(size: proto::WinSize, uid: u32) -> io::Result<(OwnedFd, OwnedFd)> {
@@ -102,5 +109,24 @@ fn endpoint(
         }
         // Closed ones are closed by the command's process.
         _ => Ok((File::options().read(n == 0).write(n != 0).open("/dev/null")?.into(), None)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_is_the_commands_is_told_as_the_commands() {
+        let ended = |why| match cannot(b"sh", b"/workspace/a", why) {
+            NotStarted::Ended(ended) => Ok(ended),
+            NotStarted::Failed(e) => Err(e.to_string()),
+        };
+        assert_eq!(ended(Why::Command(Errno::ENOENT)), Ok(Ended::NotFound("sh".into())));
+        assert!(matches!(ended(Why::Command(Errno::EACCES)), Ok(Ended::NotExecutable(why)) if why.starts_with("sh: ")));
+        let gone = Ended::NoDirectory("/workspace/a: No such file or directory".into());
+        assert_eq!(ended(Why::Directory(Errno::ENOENT)), Ok(gone));
+        let unready = ended(Why::Unready(Errno::EPERM)).expect_err("it is not the command's");
+        assert!(unready.contains("Operation not permitted") && !unready.contains("sh:"), "{unready}");
     }
 }

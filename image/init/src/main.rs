@@ -32,6 +32,7 @@ mod slot;
 mod sys;
 mod template;
 mod trust;
+mod why;
 
 use nix::errno::Errno;
 use nix::sys::wait::{WaitStatus, waitpid};

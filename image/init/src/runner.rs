@@ -4,6 +4,7 @@
 //! Only a command with a terminal needs another one: a process has its terminal from its parent.
 
 use crate::Place;
+use crate::why::Why;
 use nix::errno::Errno;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{SigHandler, SigSet, Signal, signal};
@@ -44,9 +45,8 @@ impl Runner {
             ForkResult::Parent { child } => Ok(Runner { pid: child, socket }),
             ForkResult::Child => {
                 drop(socket);
-                let e = wait(place, theirs.as_fd()).err().unwrap_or_else(|| Errno::EIO.into());
-                let code = e.raw_os_error().unwrap_or(libc::EIO);
-                let _ = (&theirs).write_all(&code.to_ne_bytes());
+                let why = wait(place, theirs.as_fd());
+                let _ = (&theirs).write_all(&why.bytes());
                 // SAFETY: ends the process at once; nothing here needs to be dropped.
                 unsafe { libc::_exit(127) }
             }
@@ -58,15 +58,15 @@ impl Runner {
         Runner::new(place)
     }
 
-    /// Has it become the command. What comes back within is why that cannot be executed.
-    pub(crate) fn start(mut self, order: &Order<'_>, ends: Ends) -> io::Result<Result<Pid, io::Error>> {
+    /// Has it become the command. What comes back within is why it did not.
+    pub(crate) fn start(mut self, order: &Order<'_>, ends: Ends) -> io::Result<Result<Pid, Why>> {
         self.tell(order, ends)?;
         let mut why = Vec::new();
         // It closes when the command runs.
         self.socket.read_to_end(&mut why)?;
         Ok(match why.first_chunk() {
             None => Ok(self.pid),
-            Some(code) => Err(io::Error::from_raw_os_error(i32::from_ne_bytes(*code))),
+            Some(bytes) => Err(Why::of(*bytes)),
         })
     }
 
@@ -132,7 +132,20 @@ impl Order<'_> {
 }
 
 /// The child: makes itself ready, waits for its order, and becomes the command. Comes back only when that fails.
-fn wait(place: Place, socket: BorrowedFd<'_>) -> io::Result<()> {
+fn wait(place: Place, socket: BorrowedFd<'_>) -> Why {
+    let mut bytes = [0; NUMBERS * 4];
+    let number = |bytes: &[u8], n: usize| u32::from_ne_bytes(bytes[n * 4..][..4].try_into().unwrap_or_default());
+    let text = match prepare(place, socket).and_then(|()| take(socket, &mut bytes, number)) {
+        Ok(text) => text,
+        Err(e) => return Why::unready(e),
+    };
+    let words: Vec<&CStr> =
+        text.split_inclusive(|b| *b == 0).filter_map(|t| CStr::from_bytes_with_nul(t).ok()).collect();
+    become_command(&words, number(&bytes, 0) as usize, number(&bytes, 6))
+}
+
+/// What needs no order.
+fn prepare(place: Place, socket: BorrowedFd<'_>) -> io::Result<()> {
     close_all_but(socket.as_raw_fd())?;
     nix::unistd::setpgid(Pid::from_raw(0), Pid::from_raw(0))?;
     // We are spared when memory is short; the command is not.
@@ -146,11 +159,13 @@ fn wait(place: Place, socket: BorrowedFd<'_>) -> io::Result<()> {
         // SAFETY: a disposition runs no code. Rust's own start had the first ignored, and we the other where we lead a terminal.
         unsafe { signal(ignored, SigHandler::SigDfl)? };
     }
-    SigSet::empty().thread_set_mask()?;
-    let mut bytes = [0; NUMBERS * 4];
-    let fds = receive(socket, &mut bytes)?;
-    let number = |n: usize| u32::from_ne_bytes(bytes[n * 4..][..4].try_into().unwrap_or_default());
-    let mut text = vec![0; number(2) as usize];
+    Ok(SigSet::empty().thread_set_mask()?)
+}
+
+/// The order's texts; its streams, mask and user are ours then.
+fn take(socket: BorrowedFd<'_>, bytes: &mut [u8], number: impl Fn(&[u8], usize) -> u32) -> io::Result<Vec<u8>> {
+    let fds = receive(socket, bytes)?;
+    let mut text = vec![0; number(bytes, 2) as usize];
     UnixStream::from(socket.try_clone_to_owned()?).read_exact(&mut text)?;
     if let Some(terminal) = fds.get(3) {
         to_the_front(terminal.as_fd())?;
@@ -159,18 +174,24 @@ fn wait(place: Place, socket: BorrowedFd<'_>) -> io::Result<()> {
         // SAFETY: our own stdin, stdout and stderr, which nothing owns here.
         Errno::result(unsafe { libc::dup2(fd.as_raw_fd(), n) })?;
     }
-    umask(Mode::from_bits_truncate(number(5)));
-    become_user(Uid::from_raw(number(3)), Gid::from_raw(number(4)))?;
-    let words: Vec<&CStr> =
-        text.split_inclusive(|b| *b == 0).filter_map(|t| CStr::from_bytes_with_nul(t).ok()).collect();
-    let (cwd, words) = words.split_first().ok_or(Errno::EINVAL)?;
-    nix::unistd::chdir(*cwd).map_err(|_| Errno::EACCES)?;
-    for n in (0..3).filter(|n| number(6) & 1 << n != 0) {
-        // SAFETY: as above.
+    umask(Mode::from_bits_truncate(number(bytes, 5)));
+    become_user(Uid::from_raw(number(bytes, 3)), Gid::from_raw(number(bytes, 4)))?;
+    Ok(text)
+}
+
+/// The last steps, of which the user may hear as of his own: the first word is the directory, then come so many arguments and the
+/// variables. Each bit of `closed` is a stream.
+fn become_command(words: &[&CStr], arguments: usize, closed: u32) -> Why {
+    let Some((cwd, words)) = words.split_first() else { return Why::Unready(Errno::EINVAL) };
+    let Some((argv, env)) = words.split_at_checked(arguments) else { return Why::Unready(Errno::EINVAL) };
+    if let Err(e) = nix::unistd::chdir(*cwd) {
+        return Why::Directory(e);
+    }
+    for n in (0..3).filter(|n| closed & 1 << n != 0) {
+        // SAFETY: our own, which nothing owns here.
         unsafe { libc::close(n) };
     }
-    let (argv, env) = words.split_at_checked(number(0) as usize).ok_or(Errno::EINVAL)?;
-    execute(argv, env)
+    Why::Command(execute(argv, env))
 }
 
 fn become_user(uid: Uid, gid: Gid) -> io::Result<()> {
@@ -190,18 +211,18 @@ fn to_the_front(terminal: BorrowedFd<'_>) -> io::Result<()> {
 }
 
 /// As a shell would: what has no slash is looked for in the command's own PATH.
-fn execute(argv: &[&CStr], env: &[&CStr]) -> io::Result<()> {
+fn execute(argv: &[&CStr], env: &[&CStr]) -> Errno {
     let pointers = |texts: &[&CStr]| -> Vec<*const libc::c_char> {
         texts.iter().map(|t| t.as_ptr()).chain([std::ptr::null()]).collect()
     };
     let (argv, env) = (pointers(argv), pointers(env));
-    let name = argv.first().filter(|name| !name.is_null()).ok_or(Errno::EINVAL)?;
+    let Some(name) = argv.first().filter(|name| !name.is_null()) else { return Errno::EINVAL };
     // SAFETY: both are arrays of texts with an end, which live until this process is another program; there is one thread.
     unsafe {
         libc::environ = env.as_ptr().cast_mut().cast();
         libc::execvp(*name, argv.as_ptr());
     }
-    Err(io::Error::last_os_error())
+    Errno::last()
 }
 
 /// The numbers, and the descriptors that come with them.
@@ -283,5 +304,12 @@ mod tests {
         drop((fds, near));
         assert_eq!(nix::unistd::read(&read, &mut [0; 2]).expect("read"), 1);
         assert!(receive(far.as_fd(), &mut bytes).is_err(), "nobody is there any more");
+    }
+
+    #[test]
+    fn a_directory_that_is_not_there_is_no_fault_of_the_command() {
+        assert_eq!(become_command(&[c"/no/such/directory", c"true"], 1, 0), Why::Directory(Errno::ENOENT));
+        assert_eq!(become_command(&[c"/dev/null", c"true"], 1, 0), Why::Directory(Errno::ENOTDIR));
+        assert_eq!(become_command(&[c"/", c"true"], 2, 0), Why::Unready(Errno::EINVAL));
     }
 }

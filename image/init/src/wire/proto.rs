@@ -200,6 +200,8 @@ pub enum Ended {
     NotFound(String),
     /// The program cannot be executed: the reason.
     NotExecutable(String),
+    /// It was not tried, because the directory to start in cannot be changed to: the reason.
+    NoDirectory(String),
 }
 
 /// A signal by name; numbers differ between systems.
