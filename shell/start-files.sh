@@ -39,6 +39,10 @@ lines() { # the parts of a block, for one shell
         say 'if [ -n "${BASH_VERSION-}" ]; then'
         "$prefix/bin/vmclaude" hook --rc bash | sed '1d;$d'
         say 'fi' ;;
+      fish-last) # what is of the user's own and may stay is not to be replaced: all is loaded only where it is not yet
+        say 'if functions -q __vmclaude_meaning'; say '    __vmclaude_meaning'; say 'else'
+        "$prefix/bin/vmclaude" hook --rc fish | sed '1d;$d;s/^/    /'
+        say 'end' ;;
       *-hook) "$prefix/bin/vmclaude" hook --rc "$kind" | sed '1d;$d' ;;
     esac
   done
@@ -101,7 +105,7 @@ edit_all() {
   if has fish || [ -d "$conf" ]; then
     edit "$conf/conf.d/vmclaude.fish" fish bin hook
     # It is read behind all of conf.d, and an alias in it would be the last word where no prompt looks.
-    [ ! -e "$conf/config.fish" ] || edit "$conf/config.fish" fish hook
+    [ ! -e "$conf/config.fish" ] || edit "$conf/config.fish" fish last
   fi
 }
 unedit() {

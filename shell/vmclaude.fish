@@ -45,20 +45,25 @@ function __vmclaude_what
 end
 functions -e __vmclaude_claude
 functions -c claude __vmclaude_claude
-# Before each prompt. Starts a process only when the directory or what is enrolled has changed.
-function __vmclaude_guard --on-event fish_prompt
+# At the end of config.fish, and before each prompt. What has no prompt, a script, is told nothing.
+function __vmclaude_meaning
     set -l what (__vmclaude_what)
     if builtin test "$what[1]" = alias
         functions -e claude
         functions -c __vmclaude_claude claude
+        builtin status is-interactive; or return 0
         builtin echo "vmclaude: removed alias claude="(string escape -- "$what[2..-1]")": it would go around the VM (flags can stay: alias claude='claude ...')" >&2
     else if builtin test "$what" != function
         set -e __vmclaude_fn
-    else if not set -q __vmclaude_fn
+    else if builtin status is-interactive; and not set -q __vmclaude_fn
         # It may be somebody's own wrapper, so it is named and not fought.
         set -g __vmclaude_fn 1
         builtin echo "vmclaude: a function 'claude' replaced the one of vmclaude: run 'vmclaude status'" >&2
     end
+end
+# Before each prompt. Starts a process only when the directory or what is enrolled has changed.
+function __vmclaude_guard --on-event fish_prompt
+    __vmclaude_meaning
     if not abbr --query claude 2>/dev/null
         set -e __vmclaude_abbr
     else if not set -q __vmclaude_abbr

@@ -73,6 +73,41 @@ fn an_alias_in_fishs_own_start_file_is_not_the_last_word() {
     assert!(before == world.snapshot(), "{:#?}", world.snapshot().keys());
 }
 
+/// Our lines at the end of that file leave what the prompt would leave, and say no word where there is no prompt.
+#[test]
+fn what_may_stay_in_fishs_own_start_file_stays() {
+    let world = World::new();
+    world.write("fake/claude", b"#!/bin/sh\necho HOST \"$@\"\n");
+    std::fs::set_permissions(world.home("fake/claude"), PermissionsExt::from_mode(0o755)).expect("chmod");
+    for (own, says, told) in [
+        ("alias claude='claude --model opus'\n", "HOST --model opus x\n", ""),
+        ("function claude; command claude --mine $argv; end\n", "HOST --mine x\n", "replaced the one of vmclaude"),
+        ("alias claude='\"$HOME/fake/claude\" --around'\n", "HOST x\n", "removed alias claude="),
+        ("", "HOST x\n", ""),
+    ] {
+        world.write(".config/fish/config.fish", own.as_bytes());
+        world.install();
+        assert_eq!(world.read(".config/fish/config.fish").matches("# >>> vmclaude >>>").count(), 1, "{own}");
+        let ask = |words: &[&str]| {
+            let mut fish = Command::new("fish");
+            let path = format!("{}:/usr/bin:/bin", world.home("fake").display());
+            done(world.clean(fish.args(words)).env("PATH", path))
+        };
+        for words in [&["-c", "claude x"][..], &["-lc", "claude x"]] {
+            let said = ask(words);
+            assert_eq!((said.out.as_str(), said.err.as_str()), (says, ""), "{words:?} {own}");
+        }
+        let person = ask(&["-ic", "claude x"]);
+        assert!(person.out.ends_with(says), "{own}: {}", person.out);
+        assert_eq!(person.err.contains("vmclaude: "), !told.is_empty(), "{own}: {}", person.err);
+        assert!(person.err.contains(told), "{own}: {}", person.err);
+        // What conf.d was to load is not there: neither is claude, whatever the file says.
+        std::fs::remove_file(world.home(".local/state/vmclaude/hook.fish")).expect("rm");
+        let refused = ask(&["-c", "claude x"]);
+        assert!(refused.out.is_empty() && refused.err.contains("refusing to run claude"), "{own}: {}", refused.err);
+    }
+}
+
 /// `~/.zshenv` may say where the other start files are, with or without telling whoever zsh starts.
 #[test]
 fn zsh_finds_its_lines_wherever_its_start_files_are() {
