@@ -20,11 +20,21 @@ function __vmclaude_front {
 __vmclaude_front
 # Before each prompt. Starts a process only when the directory or what is enrolled has changed, and leaves $? as it was.
 function __vmclaude_guard {
-  \builtin local st=$? IFS=$' \t\n' p d w v n f r mark=$'\n''vmclaude is here:' why=
+  \builtin local st=$? IFS=$' \t\n' p d w v n f r s q a="'\\''" mark=$'\n''vmclaude is here:' why=
   # An alias beats a function. One that leads back to claude may stay. BASH_ALIASES would be shorter; bash 3.2 lacks it.
   if \builtin alias claude >/dev/null 2>&1; then
     v=$(\builtin alias claude); v=${v#*=}; v=${v#[\"\']}; v=${v%[\"\']}
-    w=$v
+    q=\'; v=${v//"$a"/$q}
+    # What is in quotes is an argument, whatever it says: a comma for it. Not where it is hard to tell what is in quotes.
+    s='' w=$v
+    while [[ $w == *[\"\']* ]]; do
+      n=${w%%[\"\']*}; q=${w:${#n}:1}; w=${w#"$n"?}
+      case $q${w%%"$q"*} in \"*\`*|\"*\$[\(\{\[]*) w='' ;; esac
+      case $w$v in *\\*|*$'\n'*) w='' ;; esac
+      if [[ $w != *"$q"* ]]; then s='' w=$v; \builtin break; fi
+      s=$s$n, w=${w#*"$q"}
+    done
+    s=$s$w w=$s
     while [[ $w == *' '* ]]; do
       n=${w%% *}
       case $n in *=*) n=${n%%=*} ;; command|env|nice|time) n=x ;; *) break ;; esac
@@ -34,7 +44,7 @@ function __vmclaude_guard {
     done
     w=${w%% *}
     # Behind the first command there could be another.
-    case $v in *[\;\&\|\`$'\n']*|*\$'('*|*[\<\>]'('*) w='' ;; esac
+    case $s in *[\;\&\|\`$'\n']*|*\$'('*|*[\<\>]'('*) w='' ;; esac
     case $w in claude|vmclaude) ;; *)
       \builtin unalias claude
       \builtin printf -v v %q "$v"

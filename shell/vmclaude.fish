@@ -29,13 +29,17 @@ function __vmclaude_what
         builtin echo function
     else
         set -l v (string trim -- $f | string match -rv -- '^(#.*|function claude .*|end|)$')
+        # What is in quotes is an argument, whatever it says: a comma for it. Not where it is hard to tell what is in quotes.
+        set -l s $v
+        string match -qr -- '^([^\'"\\\\]|\'[^\'\\\\]*\'|"([^"$\\\\]|\$(?![({[]))*")*$' $v
+        and set s (string replace -ar -- '\'[^\']*\'|"[^"]*"' , $v)
         set -l w
-        for w in (string split -n ' ' -- $v)
+        for w in (string split -n ' ' -- $s)
             contains -- $w command env nice time; and continue
             # Another PATH can lead anywhere, and so can what only looks like a variable.
             string match -qr -- '^(?!PATH=)[A-Za-z0-9_]+=' $w; or break
         end
-        if builtin test (count $v) = 1; and contains -- "$w" claude vmclaude; and not string match -qr -- '[;&|(]' $v
+        if builtin test (count $v) = 1; and contains -- "$w" claude vmclaude; and not string match -qr -- '[;&|(]' $s
             builtin echo flags
         else
             builtin echo alias

@@ -7,7 +7,7 @@ __vmclaude_front
 # Before each prompt. Starts a process only when the directory or what is enrolled has changed, and leaves $? as it was.
 function '__vmclaude_guard' {
   'builtin' 'emulate' '-L' 'zsh'
-  'builtin' 'local' d v w n r why=
+  'builtin' 'local' d v w n r s q why=
   # An alias beats a function. One that leads back to claude may stay.
   if 'builtin' 'alias' 'claude' >/dev/null 2>&1; then
     v=${aliases[claude]-${galiases[claude]-}}
@@ -20,8 +20,17 @@ function '__vmclaude_guard' {
       # Another PATH can lead anywhere, and so can what only looks like a variable.
       case $n in ''|PATH|path|*[^A-Za-z0-9_]*) break ;; esac
     done
+    # What is in quotes is an argument, whatever it says: a comma for it. Not where it is hard to tell what is in quotes.
+    s= d=$v
+    while [[ $d == *[\"\']* ]]; do
+      n=${d%%[\"\']*}; q=${d[${#n}+1]}; d=${d[${#n}+2,-1]}
+      case $q${d%%"$q"*} in \"*\`*|\"*\$[\(\{\[]*) d= ;; esac
+      case $d$v in *\\*|*$'\n'*) d= ;; esac
+      if [[ $d != *"$q"* ]]; then s= d=$v; break; fi
+      s+=$n, d=${d#*"$q"}
+    done
     # Behind the first command there could be another.
-    case $v in *[\;\&\|\`]*|*$'\n'*|*'$('*|*[\<\>=]'('*) w= ;; esac
+    case $s$d in *[\;\&\|\`]*|*$'\n'*|*'$('*|*[\<\>=]'('*) w= ;; esac
     if [[ $w != 'claude' && $w != 'vmclaude' ]]; then
       'builtin' 'unalias' 'claude'
       why="removed alias claude=${(V)v}: it would go around the VM (flags can stay: alias claude='claude ...')"

@@ -20,9 +20,18 @@ fn aliases_around_the_vm_are_removed_and_flags_stay() {
             r#"alias claude='claude --version; "$H"/claude'"#,
             r#"alias claude='claude --version | "$H"/claude'"#,
             r#"alias claude='claude --version && "$H"/claude'"#,
+            // Quotes around both sides are none around what lies between, and what is in them can be a command itself.
+            r#"alias claude='claude "a" ; "$H"/claude "b"'"#,
+            r#"alias claude='claude \" ; "$H"/claude \"'"#,
+            r#"alias claude='claude "$("$H"/claude)"'"#,
+            r#"alias claude='claude "a; "$H"/claude'"#,
+            r#"alias claude='A="x claude y" "$H"/claude'"#,
         ] {
             if alias.contains("-g") && shell != "zsh" || alias.starts_with("alias claude ") && shell != "fish" {
                 continue;
+            }
+            if alias.contains(r#""a; "$H""#) && shell == "fish" {
+                continue; // it takes no alias whose quotes do not end
             }
             // Typed at the prompt, and there before the hook.
             let (mut t, _) = loaded(&world, shell);
@@ -43,6 +52,15 @@ fn aliases_around_the_vm_are_removed_and_flags_stay() {
         has(&t.step("claude x"), "VM [--model] [opus] [x]", shell);
         lacks(&t.step("alias claude='FOO=1 command claude -c'"), "vmclaude: ", shell);
         has(&t.step("claude x"), "VM [-c] [x]", shell);
+        for (alias, said) in [
+            (r#"'claude --say "Be brief; no emojis"'"#, "VM [--say] [Be brief; no emojis] [x]"),
+            (r#"'claude --say "R&D" --allow "Bash(git log:*)"'"#, "VM [--say] [R&D] [--allow] [Bash(git log:*)] [x]"),
+            (r#""claude --say 'one | \"two\"'""#, r#"VM [--say] [one | "two"] [x]"#),
+            (r#"'A="b; c" command claude --say "it'"'"'s"'"#, "VM [--say] [it's] [x]"),
+        ] {
+            lacks(&t.step(&format!("alias claude={alias}")), "vmclaude: ", &format!("{shell}: {alias}"));
+            has(&t.step("claude x"), said, &format!("{shell}: {alias}"));
+        }
     }
 }
 
