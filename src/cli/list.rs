@@ -89,10 +89,15 @@ fn tree(entry: &Entry, host: &Host) -> Tree {
     Tree { path: entry.path.to_string_lossy().into_owned(), state, now: now.map(|p| p.to_string_lossy().into_owned()) }
 }
 
-/// Most moves are a new name in the same directory, or led to where the user stands now.
+/// Where the directory itself is now, when it is no longer at its path: most moves are a new name in the same directory, or led to
+/// where the user stands now. Another name of it, by a link, is no move.
 pub(super) fn moved_to(entry: &Entry, host: &Host) -> Option<PathBuf> {
+    if !entry.identity.is_distinctive() {
+        return None;
+    }
     let siblings = std::fs::read_dir(entry.path.parent()?).into_iter().flatten().flatten().map(|e| e.path());
     let above = host.cwd.iter().flat_map(|cwd| cwd.ancestors()).map(Path::to_path_buf);
     let is_it = |path: &PathBuf| path.is_dir() && Identity::of(path).is_ok_and(|id| id == entry.identity);
-    above.chain(siblings).filter(|p| entry.identity.is_distinctive() && *p != entry.path).find(is_it)
+    let here = std::fs::canonicalize(&entry.path).unwrap_or_else(|_| entry.path.clone());
+    above.chain(siblings).filter(is_it).filter_map(|path| std::fs::canonicalize(path).ok()).find(|path| *path != here)
 }
