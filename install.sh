@@ -165,8 +165,7 @@ place() { # a new file to its place; the old one is there until then
 }
 undo() {
   status=$?
-  trap - EXIT HUP INT TERM
-  cd /
+  trap - EXIT HUP INT TERM; cd /
   if [ "$status" != 0 ] && [ -s "$stage/undo" ]; then
     sed '1!G;h;$!d' "$stage/undo" | while read -r what rest; do
       case $what in
@@ -190,8 +189,7 @@ open_stage() { # beside what changes: only a rename within one file system is a 
   stage=$(mktemp -d "$base/.vmclaude-install.XXXXXX" 2>/dev/null) ||
     fail "cannot write to $base" 'try: ./install.sh --prefix DIR, with a directory of yours'
   trap undo EXIT; trap 'exit 129' HUP; trap 'exit 130' INT; trap 'exit 143' TERM
-  work=$stage/new
-  mkdir "$work" "$stage/old"
+  work=$stage/new; mkdir "$work" "$stage/old"
   : >"$stage/undo"; : >"$stage/manifest"
 }
 
@@ -222,9 +220,11 @@ install_all() {
   [ -z "$proof" ] || say "A VM booted: $proof."
   [ -z "$shells" ] || say 'Open a new terminal, go to a project and type: vmclaude enroll'
 }
-keep_hooks() { # what the program is about to write into the state directory
+keep_hooks() { # what the program is about to write into the state directory: no list in place of one that was lost
+  begun=$(ls -d "$state/registry" "$state/registry.lock" "$state/shims" "$state/where" "$state/wrapper" 2>/dev/null) || :
+  [ -n "$begun" ] || step "rm $state/registry"
   [ -e "$state/shims" ] || step "rmdir $state/shims"
-  for name in exe dirs hook.zsh hook.bash hook.fish env.sh where wrapper shims/claude; do
+  for name in exe dirs hook.zsh hook.bash hook.fish env.sh where wrapper shims/claude registry.lock; do
     if [ -f "$state/$name" ]; then keep "$state/$name"; else [ -e "$state/$name" ] || step "rm $state/$name"; fi
   done
 }

@@ -147,6 +147,18 @@ fn a_failure_half_way_leaves_everything_as_it_was() {
     assert!(before == world.snapshot());
 }
 
+/// There is no list yet: one that the installation has begun goes with it.
+#[test]
+fn a_failure_over_a_state_without_a_list_leaves_none() {
+    let world = lived_in();
+    world.write(".local/state/vmclaude/run/x", b"");
+    world.write(".config/fish/conf.d/vmclaude.fish", b"# >>> vmclaude >>>\n");
+    let before = world.snapshot();
+    let failed = world.run(&[]);
+    assert!(failed.code != 0 && failed.err.contains("as it was before"), "{}", failed.err);
+    assert!(before == world.snapshot(), "{:#?}", world.snapshot().keys());
+}
+
 /// Uninstalls as somebody who may not write everywhere, whose the world is from then on.
 fn uninstall_as_a_user(world: &World) -> world::Done {
     let root = nix::unistd::geteuid().is_root();
