@@ -4,7 +4,7 @@ use super::*;
 
 const COMMAND: &str = "'/p/bin/vmclaude' guard --state '/s' || exit 2";
 
-const FILES: [&str; 21] = [
+const FILES: [&str; 24] = [
     "{\"a\":1}",
     "{\n  \"a\": 1\n}\n",
     "{\n\t\"a\": [1,\n2],   \"b\" : 1.0e3,\n\n\t\"c\": \"\\u00e9 \\/\"\n}",
@@ -26,6 +26,9 @@ const FILES: [&str; 21] = [
     "{\n  \"hooks\": {\n    \"PreToolUse\": []\n  },\n  \"model\": \"opus\"\n}\n",
     "{\n  \"hooks\": {\n    \"UserPromptSubmit\": [],\n    \"PreToolUse\": []\n  }\n}\n",
     "{\n  \"hooks\": {\n    \"UserPromptSubmit\": []\n  }\n}\n",
+    "\n{\"hooks\": {\"PreToolUse\": [], \"Stop\": [], \"UserPromptSubmit\": []}}",
+    "{\n  \"hooks\": { \"Stop\": [], \"PreToolUse\": [] }\n}\n",
+    "{\"hooks\": { \"PreToolUse\": [\n  ] } , \"model\": \"opus\"}",
     "{\"hooks\":{\"PreToolUse\":[{\"hooks\":[{\"type\":\"command\",\"command\":\"/home/me/src/vmclaude/ci/check guard\"}]}]}}",
 ];
 
@@ -37,6 +40,63 @@ fn in_and_out_again_gives_every_byte_back() {
         assert_eq!(registered(&with, COMMAND), Registered::Yes, "{with}");
         assert_eq!(add(&with, COMMAND).expect("again"), with, "once is enough");
         assert_eq!(remove(&with).expect("out"), *text, "{with}");
+    }
+}
+
+/// Settings in any layout, made of these choices.
+struct Make(std::vec::IntoIter<u8>);
+
+impl Make {
+    fn one<'t>(&mut self, of: &[&'t str]) -> &'t str {
+        of[usize::from(self.0.next().unwrap_or(0)) % of.len()]
+    }
+
+    fn gap(&mut self) -> &'static str {
+        self.one(&["", " ", "\n", "\n  ", "\n    ", "\r\n"])
+    }
+
+    fn list(&mut self) -> String {
+        match self.one(&["empty", "blank", "theirs"]) {
+            "empty" => "[]".to_owned(),
+            "blank" => format!("[{}]", self.gap()),
+            _ => format!("[{}{{\"hooks\":[]}}{}]", self.gap(), self.gap()),
+        }
+    }
+
+    /// Some of these members.
+    fn object(&mut self, mut names: Vec<&str>, value: fn(&mut Make, &str) -> String) -> String {
+        let (mut text, mut comma) = ("{".to_owned(), "");
+        while !names.is_empty() && self.one(&["more", "more", "more", "end"]) == "more" {
+            let name = self.one(&names);
+            names.retain(|other| *other != name);
+            let (gap, colon) = (self.gap(), self.one(&[": ", ":", " : ", ":\n"]));
+            text += &format!("{comma}{gap}\"{name}\"{colon}{}", value(self, name));
+            comma = self.one(&[",", " ,"]);
+        }
+        format!("{text}{}}}", self.gap())
+    }
+
+    fn settings(&mut self) -> String {
+        let before = self.one(&["", "", "\n", "  ", "\t"]);
+        let value = |make: &mut Make, name: &str| match name {
+            "hooks" => make.object(vec!["UserPromptSubmit", "PreToolUse", "Stop"], |make, _| make.list()),
+            _ => "1".to_owned(),
+        };
+        format!("{before}{}{}", self.object(vec!["hooks", "a", "b"], value), self.gap())
+    }
+}
+
+proptest::proptest! {
+    #![proptest_config(proptest::test_runner::Config { cases: 500, failure_persistence: None, ..Default::default() })]
+
+    #[test]
+    fn any_layout_comes_back_byte_for_byte(choices in proptest::collection::vec(0..60u8, 0..60)) {
+        let text = Make(choices.into_iter()).settings();
+        let with = add(&text, COMMAND).expect("settings");
+        // As a file of ours would be, which goes as a whole.
+        if with != add("", COMMAND).expect("new") {
+            proptest::prop_assert_eq!(remove(&with).expect("out"), text, "{}", with);
+        }
     }
 }
 

@@ -46,15 +46,20 @@ impl Container {
         splice(text, last.end..last.end, &format!(",{gap}{item}"))
     }
 
-    /// The first member: in one line where the text has several, and the other way round. Nothing else of ours looks like that,
-    /// so whoever takes the member out again can tell that the container was there before.
+    /// The first member, in front of whatever blanks there are: over several lines where [`Container::append`] would have written
+    /// the container itself in one, and the other way round. Nothing else of ours looks like that, so whoever takes the member out
+    /// again can tell that the container was there before.
     fn fill(&self, text: &str, key: Option<&str>, value: &Value) -> String {
-        if text[..self.range.start].contains('\n') {
-            return splice(text, self.inner(), &member(key, value, None));
-        }
-        let indent: String = text.chars().take_while(|c| matches!(c, ' ' | '\t')).collect();
-        let item = member(key, value, Some(&format!("{indent}  ")));
-        splice(text, self.inner(), &format!("\n{indent}  {item}\n{indent}"))
+        let at = self.inner().start;
+        let gap = text[..self.range.start].rsplit([',', '{']).next().unwrap_or_default();
+        let new = match gap.contains('\n') {
+            true => member(key, value, None),
+            false => {
+                let (before, behind) = around(text);
+                format!("{before}{}{behind}", member(key, value, before.strip_prefix('\n')))
+            }
+        };
+        splice(text, at..at, &new)
     }
 
     /// `text` without this member.
@@ -62,10 +67,29 @@ impl Container {
         let gone = match (index.checked_sub(1).map(|n| &self.members[n]), self.members.get(index + 1)) {
             (Some(before), _) => before.end..self.members[index].end,
             (None, Some(after)) => self.members[index].start..after.start,
-            (None, None) => self.inner(),
+            (None, None) => self.only(text),
         };
         splice(text, gone, "")
     }
+
+    /// The only member, with what [`Container::fill`] puts around it; with all that is around it where that is something else.
+    fn only(&self, text: &str) -> Range<usize> {
+        let (inner, member) = (self.inner(), &self.members[0]);
+        let (before, behind) = around(text);
+        match &text[inner.start..member.start] {
+            "" => member.clone(),
+            front if front == before && text[member.end..inner.end].starts_with(&behind) => {
+                inner.start..member.end + behind.len()
+            }
+            _ => inner,
+        }
+    }
+}
+
+/// What stands before and behind a first member over several lines.
+fn around(text: &str) -> (String, String) {
+    let indent: String = text.chars().take_while(|c| matches!(c, ' ' | '\t')).collect();
+    (format!("\n{indent}  "), format!("\n{indent}"))
 }
 
 /// `"key": value`, over several lines where there is an indentation.
