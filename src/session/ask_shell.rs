@@ -16,6 +16,39 @@ const DIRS: [&str; 5] = ["/bin", "/usr/bin", "/usr/local/bin", "/opt/homebrew/bi
 /// What the answer begins with, behind whatever the start files print.
 const MARK: &str = "vmclaude-means:";
 
+/// The scripts: first what the prompt does, then the question.
+const ZSH: &str = r#"a=alias
+(( $+functions[__vmclaude_guard] )) && { __vmclaude_guard 2>/dev/null; a=flags; }
+case "$(whence -w claude)" in
+  *alias) k=$a v=${aliases[claude]-${galiases[claude]-}}
+    case ${functions[claude]-} in ''|*'refusing to run claude'*) ;; *) k=function v= ;; esac ;;
+  *function) k=function v=${functions[claude]} ;;
+  *command|*hashed) k=file v=$(whence -p claude) ;;
+  *) k=nothing v= ;;
+esac
+print -r -- $'\n'"vmclaude-means:$k:$v""#;
+const BASH: &str = r#"a=alias
+declare -F __vmclaude_guard >/dev/null && { __vmclaude_guard 2>/dev/null; a=flags; }
+k=$(type -t claude) v=
+case $k in
+  alias) k=$a v=$(alias claude)
+    case $(declare -f claude) in ''|*'refusing to run claude'*) ;; *) k=function v= ;; esac ;;
+  function) v=$(declare -f claude) ;;
+  file) v=$(type -P claude) ;;
+  *) k=nothing ;;
+esac
+printf '\nvmclaude-means:%s:%s\n' "$k" "$v""#;
+const FISH: &str = r#"functions -q __vmclaude_guard; and __vmclaude_guard 2>/dev/null
+set k nothing; set v ''
+if functions -q __vmclaude_what; and test (__vmclaude_what)[1] = flags
+    set k flags; set v (functions claude | string trim | string match -rv -- '^(#.*|function claude .*|end|)$' | string replace -- ' $argv' '')
+else if functions -q claude
+    set k function; set v (functions claude | string collect)
+else if command -sq claude
+    set k file; set v (command -s claude)
+end
+printf '\nvmclaude-means:%s:%s\n' $k "$v""#;
+
 /// What a shell runs for the word.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Means {
@@ -62,51 +95,13 @@ fn find(shell: Shell, host: &Host) -> Option<PathBuf> {
     chosen.into_iter().chain(usual).find(named)
 }
 
-/// The script: first what the prompt does, then the question.
-fn question(shell: Shell) -> &'static str {
-    match shell {
-        Shell::Zsh => {
-            r#"a=alias
-(( $+functions[__vmclaude_guard] )) && { __vmclaude_guard 2>/dev/null; a=flags; }
-case "$(whence -w claude)" in
-  *alias) k=$a v=${aliases[claude]-${galiases[claude]-}}
-    case ${functions[claude]-} in ''|*'refusing to run claude'*) ;; *) k=function v= ;; esac ;;
-  *function) k=function v=${functions[claude]} ;;
-  *command|*hashed) k=file v=$(whence -p claude) ;;
-  *) k=nothing v= ;;
-esac
-print -r -- $'\n'"vmclaude-means:$k:$v""#
-        }
-        Shell::Bash => {
-            r#"a=alias
-declare -F __vmclaude_guard >/dev/null && { __vmclaude_guard 2>/dev/null; a=flags; }
-k=$(type -t claude) v=
-case $k in
-  alias) k=$a v=$(alias claude)
-    case $(declare -f claude) in ''|*'refusing to run claude'*) ;; *) k=function v= ;; esac ;;
-  function) v=$(declare -f claude) ;;
-  file) v=$(type -P claude) ;;
-  *) k=nothing ;;
-esac
-printf '\nvmclaude-means:%s:%s\n' "$k" "$v""#
-        }
-        Shell::Fish => {
-            r#"functions -q __vmclaude_guard; and __vmclaude_guard 2>/dev/null
-set k nothing; set v ''
-if functions -q __vmclaude_what; and test (__vmclaude_what)[1] = flags
-    set k flags; set v (functions claude | string trim | string match -rv -- '^(#.*|function claude .*|end|)$' | string replace -- ' $argv' '')
-else if functions -q claude
-    set k function; set v (functions claude | string collect)
-else if command -sq claude
-    set k file; set v (command -s claude)
-end
-printf '\nvmclaude-means:%s:%s\n' $k "$v""#
-        }
-    }
-}
-
 fn ask(shell: Shell, file: &Path) -> Option<std::process::Child> {
-    start(file, &["-i", "-c", question(shell)])
+    let question = match shell {
+        Shell::Zsh => ZSH,
+        Shell::Bash => BASH,
+        Shell::Fish => FISH,
+    };
+    start(file, &["-i", "-c", question])
 }
 
 /// In a session of its own: no shell may take the terminal from whoever asks.

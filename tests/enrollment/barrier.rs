@@ -1,6 +1,6 @@
 //! The second barrier: what Claude Code's hook asks, and how that comes into its settings and out again.
 
-use crate::world::{Home, done};
+use crate::world::{Done, Home, done};
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -27,6 +27,13 @@ fn the_guard_stops_claude_code_in_a_tree_and_when_in_doubt() {
     assert_eq!(guard(&out, "").code, 2);
 }
 
+/// What Claude Code would run, as it runs it.
+fn ask(dir: &Path, command: &str) -> Done {
+    let mut shell = Command::new("/bin/sh");
+    shell.args(["-c", command]).current_dir(dir).env_clear().env("HOME", "/nowhere").stdin(Stdio::null());
+    done(&mut shell)
+}
+
 #[test]
 fn the_second_barrier_is_put_into_claude_codes_settings_and_taken_out() {
     let home = Home::new();
@@ -49,15 +56,10 @@ fn the_second_barrier_is_put_into_claude_codes_settings_and_taken_out() {
     let with = text();
     assert_eq!(home.run(&p, &["guard", "--install"]).code, 0);
     assert_eq!(text(), with, "twice is once");
-    // What Claude Code would run, as it runs it: stopped in the tree, and also when vmclaude is gone.
+    // Stopped in the tree, and also when vmclaude is gone.
     let value: serde_json::Value = serde_json::from_str(&with).expect("JSON");
     for event in ["UserPromptSubmit", "PreToolUse"] {
         let command = value["hooks"][event][0]["hooks"][0]["command"].as_str().expect("a command");
-        let ask = |dir: &Path, command: &str| {
-            let mut shell = Command::new("/bin/sh");
-            shell.args(["-c", command]).current_dir(dir).env_clear().env("HOME", "/nowhere").stdin(Stdio::null());
-            done(&mut shell)
-        };
         assert_eq!(ask(&p, command).code, 2);
         assert_eq!(ask(&home.dir("out"), command).code, 0);
         let gone = command.replace(env!("CARGO_BIN_EXE_vmclaude"), "/nowhere/vmclaude");

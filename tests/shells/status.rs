@@ -123,27 +123,31 @@ fn where_path_leads_no_program_is_taken_from_the_settings_there() {
     assert!(asked(), "where they are, that program is asked");
 }
 
+/// What each shell is said to make of the word, of bash, fish and zsh in this order.
+fn expect(said: &Value, words: [&str; 3]) {
+    let all = said["shell"]["shells"].as_array().expect("a list").iter();
+    let text = |value: &Value| value.as_str().expect("text").to_owned();
+    let mut told: Vec<_> = all.map(|shell| (text(&shell["name"]), text(&shell["claude"]))).collect();
+    told.sort();
+    let all = ["bash", "fish", "zsh"].iter().zip(words).map(|(name, word)| ((*name).to_owned(), word.to_owned()));
+    assert_eq!(told, all.collect::<Vec<_>>(), "{said}");
+}
+
+/// Writes a start file.
+fn put(world: &World, name: &str, text: &str) {
+    let path = world.path(name);
+    std::fs::create_dir_all(path.parent().expect("a directory")).expect("mkdir");
+    std::fs::write(path, text).expect("write");
+}
+
+/// What `vmclaude hook --rc` prints for this shell.
+fn lines(world: &World, name: &str) -> String {
+    start_lines(shell_of(name), &world.state).expect("text")
+}
+
 #[test]
 fn what_claude_means_in_each_shell_is_asked_of_that_shell() {
     let world = world();
-    let put = |name: &str, text: &str| {
-        let path = world.path(name);
-        std::fs::create_dir_all(path.parent().expect("a directory")).expect("mkdir");
-        std::fs::write(path, text).expect("write");
-    };
-    let lines = |name: &str| start_lines(shell_of(name), &world.state).expect("text");
-    let means = |said: &Value| -> Vec<(String, String)> {
-        let all = said["shell"]["shells"].as_array().expect("a list").iter();
-        let text = |value: &Value| value.as_str().expect("text").to_owned();
-        let mut all: Vec<_> = all.map(|shell| (text(&shell["name"]), text(&shell["claude"]))).collect();
-        all.sort();
-        all
-    };
-    let expect = |said: &Value, words: [&str; 3]| {
-        let told = means(said);
-        let all = ["bash", "fish", "zsh"].iter().zip(words).map(|(name, word)| ((*name).to_owned(), word.to_owned()));
-        assert_eq!(told, all.collect::<Vec<_>>(), "{said}");
-    };
     let file = world.path("bin/claude").display().to_string();
     let said = status(&world, "", "\"$T\"");
     expect(&said, [&file, &file, &file]);
@@ -153,11 +157,19 @@ fn what_claude_means_in_each_shell_is_asked_of_that_shell() {
     }
     let shim = status(&world, "export PATH=\"$S/shims:$PATH\"", "\"$T\"");
     assert_eq!(next(&shim, "claude does not mean"), [""; 0], "the shim is the one of vmclaude: {shim}");
-    put("x/.zshrc", &lines("zsh"));
-    put("ho me's/.bashrc", &lines("bash"));
-    put("ho me's/.config/fish/conf.d/vmclaude.fish", &lines("fish"));
+    put(&world, "x/.zshrc", &lines(&world, "zsh"));
+    put(&world, "ho me's/.bashrc", &lines(&world, "bash"));
+    put(&world, "ho me's/.config/fish/conf.d/vmclaude.fish", &lines(&world, "fish"));
     expect(&status(&world, "", "\"$T\""), ["vmclaude", "vmclaude", "vmclaude"]);
-    // What the prompt guard lets stay, and what it takes out.
+}
+
+/// What the prompt guard lets stay, and what it takes out.
+#[test]
+fn what_the_prompt_would_do_to_a_start_files_own_claude_has_been_done_when_it_is_told() {
+    let world = world();
+    let put = |name: &str, text: &str| put(&world, name, text);
+    let lines = |name: &str| lines(&world, name);
+    put("ho me's/.config/fish/conf.d/vmclaude.fish", &lines("fish"));
     let alias = "alias claude='claude --model opus'\n";
     put("ho me's/.bashrc", &(lines("bash") + alias));
     put("x/.zshrc", &(alias.to_owned() + &lines("zsh")));

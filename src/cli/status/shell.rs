@@ -24,20 +24,7 @@ pub(super) fn look(
     known: Option<&Shell>,
     problems: &mut Vec<Problem>,
 ) -> Shell {
-    // With a registry that cannot be read, nothing is installed anew either.
-    let files = store::read(&host.dirs.state).and_then(|entries| store::files(host, &entries));
-    let wrong = match &files {
-        Ok(files) => files.iter().find(|file| !file.is_current()).map(|file| shown(&file.path)),
-        Err(failure) => Some(failure.what.clone()),
-    };
-    if let Some(why) = &wrong {
-        let what = "the shell hooks are not those of this vmclaude".to_owned();
-        let because = vec![format!("{why} is missing, old or not yours")];
-        problems.push(match files {
-            Ok(_) => Problem { what, because, next: Some("vmclaude hook --install".to_owned()) },
-            Err(failure) => super::problem(failure),
-        });
-    }
+    let installed = are_installed(host, problems);
     let on_path = on_path(host);
     let shim_first = on_path.as_deref() == Some(&host.dirs.state.join("shims/claude")) || elsewhere;
     if let Some(next) = missing_hook(host) {
@@ -52,7 +39,6 @@ pub(super) fn look(
             )];
         problems.push(Problem { what, because, next: Some("exec \"$SHELL\"   # or a new terminal".to_owned()) });
     }
-    let installed = wrong.is_none();
     let same = known.filter(|k| (k.installed, k.shim_first, &k.on_path) == (installed, shim_first, &on_path));
     let shells = same.map_or_else(|| every_shell(host), |known| known.shells.clone());
     // A shim that was set up with other directories is one all the same.
@@ -60,6 +46,25 @@ pub(super) fn look(
     let is_shim = |file: &str| shims.iter().flatten().any(|shim| shown(shim) == file);
     problems.extend(shells.iter().filter_map(|shell| other_meaning(host, shell, is_shim)));
     Shell { installed, on_path, shim_first, shells, guard: second_barrier(host, problems) }
+}
+
+/// Whether the hooks and the shim are those of this vmclaude.
+fn are_installed(host: &Host, problems: &mut Vec<Problem>) -> bool {
+    // With a registry that cannot be read, nothing is installed anew either.
+    let files = store::read(&host.dirs.state).and_then(|entries| store::files(host, &entries));
+    let wrong = match &files {
+        Ok(files) => files.iter().find(|file| !file.is_current()).map(|file| shown(&file.path)),
+        Err(failure) => Some(failure.what.clone()),
+    };
+    if let Some(why) = &wrong {
+        let what = "the shell hooks are not those of this vmclaude".to_owned();
+        let because = vec![format!("{why} is missing, old or not yours")];
+        problems.push(match files {
+            Ok(_) => Problem { what, because, next: Some("vmclaude hook --install".to_owned()) },
+            Err(failure) => super::problem(failure),
+        });
+    }
+    wrong.is_none()
 }
 
 /// The host as the `claude` on PATH knows it, where that was set up with other directories: it goes by the file that it is, so it finds

@@ -103,48 +103,15 @@ pub(crate) fn image_inspect(state: &State, words: &Parsed) -> ExitCode {
 
 /// Checks what the real one checks before it builds, notes whether the builder would have been started anew, and makes an
 /// image with the labels that were asked for.
-#[allow(clippy::disallowed_methods)] // Host is for the program under test
 pub(crate) fn build(state: &State, words: &Parsed) -> ExitCode {
-    let usage = |message: String| {
-        say(&format!("Error: {message}"));
-        ExitCode::from(64)
+    let text = match containerfile(words) {
+        Ok(text) => text,
+        Err(code) => return code,
     };
-    let context = words.positionals.first().map_or(".", String::as_str);
-    if !Path::new(context).is_dir() {
-        return usage(format!("context dir does not exist {context}"));
-    }
-    let file = words.value("file").map_or_else(|| Path::new(context).join("Dockerfile"), Into::into);
-    let Ok(text) = fs::read_to_string(&file) else { return usage(format!("{} does not exist", file.display())) };
-    if text.len() >= 16 << 10 {
-        return fail(("internalError", "the Dockerfile is too large".into()));
-    }
-    // Whatever it copies is there.
-    for line in text.lines().filter_map(|l| l.strip_prefix("COPY ")).filter(|l| !l.starts_with("--from")) {
-        let words: Vec<&str> = line.split_whitespace().collect();
-        if let Some(missing) = words[..words.len() - 1].iter().find(|w| !Path::new(context).join(w).exists()) {
-            return fail(("internalError", format!("failed to compute cache key: {missing} not found")));
-        }
-    }
     if let Some(down) = down(state) {
         return down;
     }
-    let colours = ["NO_COLOR", "BUILDKIT_COLORS"].map(|n| std::env::var(n).ok());
-    let settings = json!({ "cpus": words.value("cpus"), "memory": words.value("memory"), "colours": colours, "dns": words.values("dns") });
-    let old: Value = fs::read(state.builder()).ok().and_then(|t| serde_json::from_slice(&t).ok()).unwrap_or_default();
-    let restarts = old["restarts"].as_u64().unwrap_or(0) + u64::from(!old.is_null() && old["settings"] != settings);
-    // Words that were said before are answered from the cache; the latest is another one each time that it is fetched.
-    let asked =
-        ["CLAUDE=", "ANEW="].map(|name| words.values("build-arg").into_iter().find(|arg| arg.starts_with(name)));
-    let mut fetched: Vec<Value> = old["fetched"].as_array().cloned().unwrap_or_default();
-    let is_cached = fetched.contains(&json!(asked));
-    if !is_cached {
-        fetched.push(json!(asked));
-    }
-    let version = match asked[0].and_then(|claude| claude.rsplit_once('@')) {
-        Some((_, "latest")) | None => format!("2.1.{}", 400 + fetched.len()),
-        Some((_, version)) => version.to_owned(),
-    };
-    let kept = json!({ "settings": settings, "restarts": restarts, "fetched": fetched });
+    let fetched = fetch(state, words);
     let reference = words.value("tag").unwrap_or("none").to_owned();
     let args = words.values("build-arg");
     let digest = format!("sha256:{:x}", Sha256::digest(format!("{text}{args:?}")));
@@ -157,14 +124,61 @@ pub(crate) fn build(state: &State, words: &Parsed) -> ExitCode {
         .into();
     let arch = words.value("arch").unwrap_or("arm64");
     state.add_image(&reference, &image(&reference, &digest, arch, &labels));
-    let _ = fs::write(state.builder(), serde_json::to_vec(&kept).expect("JSON"));
     say("#1 [internal] load build definition from Containerfile");
-    match is_cached {
-        true => say("#9 CACHED"),
-        false => say(&format!("#9 4.2 vmclaude-claude={version}=")),
+    match fetched {
+        None => say("#9 CACHED"),
+        Some(version) => say(&format!("#9 4.2 vmclaude-claude={version}=")),
     }
     print(&reference);
     ExitCode::SUCCESS
+}
+
+/// What is to be built, once it and whatever it copies is there.
+fn containerfile(words: &Parsed) -> Result<String, ExitCode> {
+    let usage = |message: String| {
+        say(&format!("Error: {message}"));
+        ExitCode::from(64)
+    };
+    let context = words.positionals.first().map_or(".", String::as_str);
+    if !Path::new(context).is_dir() {
+        return Err(usage(format!("context dir does not exist {context}")));
+    }
+    let file = words.value("file").map_or_else(|| Path::new(context).join("Dockerfile"), Into::into);
+    let text = fs::read_to_string(&file).map_err(|_| usage(format!("{} does not exist", file.display())))?;
+    if text.len() >= 16 << 10 {
+        return Err(fail(("internalError", "the Dockerfile is too large".into())));
+    }
+    for line in text.lines().filter_map(|l| l.strip_prefix("COPY ")).filter(|l| !l.starts_with("--from")) {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        if let Some(missing) = words[..words.len() - 1].iter().find(|w| !Path::new(context).join(w).exists()) {
+            return Err(fail(("internalError", format!("failed to compute cache key: {missing} not found"))));
+        }
+    }
+    Ok(text)
+}
+
+/// The version that a build fetches, `None` when the builder has it: words that were said before are answered from its cache, and
+/// the latest is another one each time that it is fetched.
+#[allow(clippy::disallowed_methods)] // Host is for the program under test
+fn fetch(state: &State, words: &Parsed) -> Option<String> {
+    let colours = ["NO_COLOR", "BUILDKIT_COLORS"].map(|n| std::env::var(n).ok());
+    let settings = json!({ "cpus": words.value("cpus"), "memory": words.value("memory"), "colours": colours, "dns": words.values("dns") });
+    let old: Value = fs::read(state.builder()).ok().and_then(|t| serde_json::from_slice(&t).ok()).unwrap_or_default();
+    let restarts = old["restarts"].as_u64().unwrap_or(0) + u64::from(!old.is_null() && old["settings"] != settings);
+    let asked =
+        ["CLAUDE=", "ANEW="].map(|name| words.values("build-arg").into_iter().find(|arg| arg.starts_with(name)));
+    let mut fetched: Vec<Value> = old["fetched"].as_array().cloned().unwrap_or_default();
+    let is_cached = fetched.contains(&json!(asked));
+    if !is_cached {
+        fetched.push(json!(asked));
+    }
+    let version = match asked[0].and_then(|claude| claude.rsplit_once('@')) {
+        Some((_, "latest")) | None => format!("2.1.{}", 400 + fetched.len()),
+        Some((_, version)) => version.to_owned(),
+    };
+    let kept = json!({ "settings": settings, "restarts": restarts, "fetched": fetched });
+    let _ = fs::write(state.builder(), serde_json::to_vec(&kept).expect("JSON"));
+    (!is_cached).then_some(version)
 }
 
 /// An image as `image inspect` shows it.
