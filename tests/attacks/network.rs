@@ -31,8 +31,11 @@ impl Canary {
 pub(crate) fn attacks(canary: &Canary) -> Vec<Attack> {
     let (bad, good) = (canary.forbidden, canary.allowed);
     // The control: the same way to the server that is allowed.
-    let both = |name, script: &dyn Fn(u16) -> String| Attack::new(CLASS, name, script(bad)).control(script(good));
-    let curl = "curl -sS -m 20 --noproxy '*'";
+    let both = |name, script: &dyn Fn(u16) -> String| {
+        // It has to succeed, also on a busy machine.
+        Attack::new(CLASS, name, script(bad)).control(script(good).replace("-m 20", "-m 90"))
+    };
+    let (curl, patient) = ("curl -sS -m 20 --noproxy '*'", "curl -sS -m 90 --noproxy '*'");
     vec![
         both("the loopback of this machine", &|p| format!("{curl} http://127.0.0.1:{p}/ | grep -q tweet")),
         both("the loopback through the guest's proxy", &|p| {
@@ -52,15 +55,15 @@ pub(crate) fn attacks(canary: &Canary) -> Vec<Attack> {
             "the gateway of a user-mode network",
             format!("{curl} http://10.0.2.2:{bad}/ | grep -q tweet"),
         )
-        .control(format!("{curl} http://127.0.0.1:{good}/ | grep -q tweet")),
+        .control(format!("{patient} http://127.0.0.1:{good}/ | grep -q tweet")),
         Attack::new(CLASS, "metadata of a cloud", format!("{curl} -o /dev/null -f http://169.254.169.254/"))
-            .control(format!("{curl} http://127.0.0.1:{good}/ | grep -q tweet")),
+            .control(format!("{patient} http://127.0.0.1:{good}/ | grep -q tweet")),
         Attack::new(
             CLASS,
             "a name of this machine's network",
             format!("{curl} -f http://host.docker.internal:{bad}/ | grep -q tweet"),
         )
-        .control(format!("{curl} http://127.0.0.1:{good}/ | grep -q tweet")),
+        .control(format!("{patient} http://127.0.0.1:{good}/ | grep -q tweet")),
         Attack::new(
             CLASS,
             "a route of its own",
