@@ -1,10 +1,10 @@
 //! One invocation, top to bottom.
 
 pub mod apple;
+mod engine;
 pub mod qemu;
 
 use crate::cli::args::RunFlags;
-use crate::engine::launch::Launch;
 use crate::enrollment::{self, Project, trust};
 use crate::error::{Context, Failure, Result};
 use crate::exit::Exit;
@@ -18,11 +18,11 @@ use crate::plan::{self, Identity, Local, Mount, Place, Plan, Setup, State};
 use crate::profile;
 use crate::report::{self, changes};
 use crate::session::notes::Notes;
-use crate::session::volume::Held;
 use crate::session::{self, denied};
 use crate::settings::{self, Settings};
 use crate::state;
 use crate::tripwire::{self, Outcome, Trees, Watch, walk};
+use engine::Engine;
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::os::unix::fs::MetadataExt;
@@ -241,61 +241,4 @@ fn setup(host: &Host, settings: &Settings, place: &Place, argv: &[OsString]) -> 
         return Err(Failure::usage("there is no key to hold").because(why).next(next));
     }
     Ok(setup)
-}
-
-/// What carries a plan out on this host, found and known to work.
-enum Engine {
-    Qemu(qemu::Machine),
-    Apple(apple::Container),
-}
-
-impl Engine {
-    /// Finds it. For a dry run nothing is started, so what only a trial can tell is hoped for.
-    fn ready(host: &Host, settings: &Settings, dry_run: bool) -> Result<Engine> {
-        match settings.engine {
-            settings::Engine::Qemu => qemu::ready(host, settings, dry_run).map(Engine::Qemu),
-            settings::Engine::Apple => apple::ready(host, settings, dry_run).map(Engine::Apple),
-        }
-    }
-
-    /// The plan's volume, unless another session has it: then what would be there is thrown away, and a person is told.
-    fn volume(&self, host: &Host, plan: &mut Plan) -> Result<Option<Held>> {
-        let Some(local) = &mut plan.local else { return Ok(None) };
-        let Some(file) = &local.volume else { return Ok(None) };
-        let held = match self {
-            Engine::Qemu(_) => session::volume::hold(file, local.size)?,
-            Engine::Apple(container) => session::apple::volume::hold(container, file, local.size)?,
-        };
-        if held.is_none() {
-            local.volume = None;
-            if host.tty[2] {
-                let dirs = plan::volumes::listed(&local.dirs);
-                report::note(&format!(
-                    "another session of this project has its volume: here {dirs} will be empty, and not kept"
-                ));
-            }
-        }
-        Ok(held)
-    }
-
-    /// The processes for this plan.
-    fn launch(&self, host: &Host, settings: &Settings, plan: &Plan) -> Result<Launch> {
-        match self {
-            Engine::Qemu(machine) => qemu::launch(host, settings, plan, machine).map(Launch::Qemu),
-            Engine::Apple(container) => Ok(Launch::Apple(container.clone())),
-        }
-    }
-
-    /// Whether this engine cannot keep a guest's root from changing protected paths: then they are looked at afterwards. QEMU's share
-    /// server refuses the change itself.
-    fn only_checks(&self) -> bool {
-        matches!(self, Engine::Apple(_))
-    }
-
-    /// What the next run will be glad of; this one is over and does not care.
-    fn after(&self, host: &Host, plan: &Plan, launch: &Launch) {
-        if let (Engine::Qemu(machine), Launch::Qemu(launch)) = (self, launch) {
-            qemu::after(host, plan, machine, launch);
-        }
-    }
 }
