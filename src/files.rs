@@ -148,8 +148,8 @@ pub fn share_within(path: &Path, limit: Duration) -> Result<Lock> {
 fn within(path: &Path, limit: Duration, how: FlockArg) -> Result<Lock> {
     let end = Instant::now() + limit;
     loop {
-        if let Ok(lock) = Flock::lock(open_lock(path)?, how) {
-            return Ok(Lock(lock));
+        if let Some(lock) = try_to(path, how)? {
+            return Ok(lock);
         }
         if Instant::now() > end {
             return Err(Failure::new(format!("cannot lock {}", path.display()))
@@ -165,8 +165,11 @@ fn within(path: &Path, limit: Duration, how: FlockArg) -> Result<Lock> {
 /// # Errors
 /// When the file cannot be opened.
 pub fn try_lock(path: &Path) -> Result<Option<Lock>> {
-    let file = open_lock(path)?;
-    Ok(Flock::lock(file, FlockArg::LockExclusiveNonblock).ok().map(Lock))
+    try_to(path, FlockArg::LockExclusiveNonblock)
+}
+
+fn try_to(path: &Path, how: FlockArg) -> Result<Option<Lock>> {
+    Ok(Flock::lock(open_lock(path)?, how).ok().map(Lock))
 }
 
 /// Whether somebody holds the exclusive lock `path`; one that is not there is not made, and nobody holds it.
