@@ -119,7 +119,7 @@ impl Search<'_> {
     fn modules(&mut self, dir: &Path, depth: usize) {
         for name in self.inside_of(dir) {
             let path = dir.join(name);
-            if fs::symlink_metadata(self.root.join(&path).join("HEAD")).is_ok() {
+            if fs::symlink_metadata(self.root.join(&path).join(HEAD)).is_ok() {
                 self.directory(&path);
             } else if depth > 0 {
                 self.modules(&path, depth - 1);

@@ -1,14 +1,15 @@
 //! What a configuration of git's names inside of the project: a directory with hooks, and files with more configuration.
 //! They are as good as `.git/hooks` and `.git/config`, wherever they lie.
 
-use super::{LIMIT, git};
+use super::outside::normal;
+use super::{LIMIT, git, value_in};
 use crate::enrollment;
 use crate::host::Host;
 use crate::plan::protect::Git;
 use crate::session::ask;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// So many files of configuration are asked, one by one: a guest can make as many repositories as it likes.
@@ -19,17 +20,23 @@ const FILES: [&str; 2] = ["config", "config.worktree"];
 /// Everything of Git's in the project at `root` (canonical), what is named included; `Err`: the same, but there is more than
 /// was looked at.
 pub fn held(host: &Host, root: &Path) -> Result<Vec<Git>, Vec<Git>> {
-    let (found, mut names) = std::thread::scope(|scope| {
-        let names = scope.spawn(|| Names::discovered(host, root));
-        (enrollment::git::find(root), names.join().unwrap_or_else(|_| Names::new(host)))
-    });
-    let is_all = found.is_ok();
-    let mut git = found.unwrap_or_else(|some| some);
-    for directory in git.iter().filter(|git| matches!(git, Git::Directory(_))) {
-        names.repository(&root.join(directory.path()));
-    }
-    git.extend(names.below(root));
-    if is_all && names.is_all() { Ok(git) } else { Err(git) }
+    std::thread::scope(|scope| {
+        // The host's git takes a while to start, and has a processor of its own to do so.
+        let discovered = scope.spawn(|| Names::discovered(host, root));
+        let found = enrollment::git::find(root);
+        let is_all = found.is_ok();
+        let mut git = found.unwrap_or_else(|some| some);
+        let mut names = Names::new(host);
+        for directory in git.iter().filter(|git| matches!(git, Git::Directory(_))) {
+            names.repository(&root.join(directory.path()));
+        }
+        match discovered.join() {
+            Ok(more) => names.add(more),
+            Err(_) => names.failed = true,
+        }
+        git.extend(names.below(root));
+        if is_all && !names.failed { Ok(git) } else { Err(git) }
+    })
 }
 
 /// What the configuration of a git directory outside of the project names there, and in the project at `root`.
@@ -66,9 +73,7 @@ impl<'a> Names<'a> {
     fn repository(&mut self, dir: &Path) {
         let tree = match dir.ends_with(".git") {
             true => dir.parent().map(Path::to_path_buf),
-            false => {
-                super::value_in(self.host, &dir.join("config"), "core.worktree").map(|tree| plain(&dir.join(tree)))
-            }
+            false => value_in(self.host, &dir.join("config"), "core.worktree").map(|tree| normal(&dir.join(tree))),
         };
         let tree = tree.unwrap_or_else(|| dir.to_path_buf());
         FILES.iter().for_each(|file| self.file(&dir.join(file), &tree));
@@ -111,8 +116,9 @@ impl<'a> Names<'a> {
         conditional
     }
 
-    fn is_all(&self) -> bool {
-        !self.failed
+    fn add(&mut self, more: Names<'_>) {
+        self.paths.extend(more.paths);
+        self.failed |= more.failed;
     }
 
     /// Those below `base`. A link on the way counts as itself and as what it leads to.
@@ -144,21 +150,9 @@ fn parse<'a>(said: &'a [u8], at: &Path, tree: &Path, home: &Path) -> Vec<(&'a [u
             Err(_) if value.as_os_str().is_empty() => continue,
             Err(_) => from.join(value),
         };
-        paths.push((key, plain(&path)));
+        paths.push((key, normal(&path)));
     }
     paths
-}
-
-/// By words alone: without `.` and `..`.
-fn plain(path: &Path) -> PathBuf {
-    path.components().fold(PathBuf::new(), |mut plain, component| {
-        match component {
-            Component::ParentDir => drop(plain.pop()),
-            Component::CurDir => {}
-            other => plain.push(other),
-        }
-        plain
-    })
 }
 
 #[cfg(test)]

@@ -147,7 +147,7 @@ impl Outside {
 }
 
 /// By words alone, as for a path without links: `..` at the root stays there.
-fn normal(path: &Path) -> PathBuf {
+pub(super) fn normal(path: &Path) -> PathBuf {
     let mut normal = PathBuf::from("/");
     for component in path.components() {
         match component {
